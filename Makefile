@@ -1,0 +1,56 @@
+# Every command of the course. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test data notebooks format pins clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+# The first Python on the PATH that TensorFlow supports; PYTHON=/path/to/python overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
+# Options for JupyterLab, for example: make lab OPTIONS="--no-browser --port=9000"
+OPTIONS ?=
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with the pinned packages (done once)
+
+# Some systems ship a Python whose venv can't bring its own pip: then the system's pip fills the new folder.
+$(READY): requirements.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "The course needs Python 3.11, 3.12 or 3.13, and none was found:" \
+		"$$(python3 --version 2>&1). Install one, or name it: make lab PYTHON=/path/to/python3.12"; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] < (3, 14) else \
+		f"The course needs Python 3.11, 3.12 or 3.13, but {sys.executable} is {v[0]}.{v[1]}. Try: make lab PYTHON=python3.12")'
+	@echo "Setting up $(VENV) with $$("$(PYTHON)" --version): about 300 MB to download, once."
+	@if "$(PYTHON)" -m venv $(VENV) >/dev/null 2>&1; then $(PY) -m pip install --quiet --require-hashes -r requirements.txt; \
+		else "$(PYTHON)" -m venv --clear --without-pip $(VENV) && \
+		"$(PYTHON)" -m pip --python $(PY) install --quiet --require-hashes -r requirements.txt; fi
+	@$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+lab: $(READY) ## open the course in JupyterLab
+	@$(PY) -m course_utils lab $(OPTIONS)
+
+data: $(READY) ## fetch MovieLens 100K into data/ (make lab does it too)
+	@$(PY) -m course_utils data
+
+test: data ## run every test: the helpers, the rules, every notebook
+	$(PY) -m pytest tests --cov=course_utils
+	$(PY) -m pytest notebooks
+
+notebooks: data ## execute every notebook in place; the only way their outputs are made
+	$(PY) tests/execute_notebooks.py
+	$(PY) -m ruff format --quiet notebooks
+
+format: $(READY) ## format and lint code and notebooks
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+pins: ## compile requirements.txt anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --extra test --generate-hashes \
+		--no-emit-index-url --custom-compile-command "make pins" --quiet -o requirements.txt
+
+clean: ## remove .venv and everything else that was made here, but not the data
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .coverage htmlcov
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""``python -m course_utils data`` fetches the data, ``python -m course_utils lab`` opens the course.
+
+The Makefile and the commands for Windows and conda in README.md all end here, so that there is one way to
+start on every system.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from course_utils.data import DataError, fetch_movielens
+
+ROOT = Path(__file__).resolve().parent.parent
+USAGE = "Usage: python -m course_utils data|lab [options for JupyterLab, for example --no-browser]"
+
+
+def lab_command(options: list[str]) -> list[str]:
+    """Return the command that starts JupyterLab on the first notebook, on this machine's own address only.
+
+    JupyterLab's token stays on. It refuses to run as root unless told so, which is what a container needs.
+
+    Args:
+        options: more options for JupyterLab.
+    """
+    command = [sys.executable, "-m", "jupyterlab", "notebooks/00_welcome.ipynb", "--ip=127.0.0.1"]
+    # No look-up of newer releases: the versions are pinned, and a class room may have no network.
+    command.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    return command + options
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if not arguments or arguments[0] not in ("data", "lab") or (arguments[0] == "data" and arguments[1:]):
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        print(f"MovieLens 100K is ready in {fetch_movielens()}")
+    except DataError as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    if arguments[0] == "data":
+        return 0
+    try:
+        return subprocess.run(lab_command(arguments[1:]), cwd=ROOT, check=False).returncode
+    except KeyboardInterrupt:  # Ctrl-C is how one leaves JupyterLab; it has already said goodbye.
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""The two plots that appear in more than one notebook."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+# Okabe and Ito's colors: they stay apart for colour-blind readers.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6270"
+
+
+def plot_history(
+    history: pd.DataFrame,
+    columns: Mapping[str, str],
+    *,
+    ylabel: str = "RMSE (stars)",
+    baselines: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw figures of a training against the epoch.
+
+    Args:
+        history: one row an epoch, as ``history_frame`` returns it.
+        columns: which columns to draw, and the label of each.
+        ylabel: the label, with its unit, of the vertical axis.
+        baselines: horizontal lines to compare with: label -> value.
+        ax: where to draw; a new figure when None.
+
+    Raises:
+        ValueError: when a column is not in the history.
+    """
+    missing = [column for column in columns if column not in history.columns]
+    if missing:
+        raise ValueError(f"The history has no column {missing[0]!r}. It has: {', '.join(history.columns)}.")
+    ax = ax or plt.subplots(figsize=(7, 4))[1]
+    for (column, label), color in zip(columns.items(), (BLUE, ORANGE, GREEN), strict=False):
+        ax.plot(history.index, history[column], label=label, color=color, marker="o", markersize=3)
+    for (label, value), style in zip((baselines or {}).items(), ("--", ":", "-."), strict=False):
+        ax.axhline(value, label=f"{label} ({value:.3f})", color=GREY, linestyle=style)
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_rmse(scores: Mapping[str, float], *, highlight: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw test RMSEs as horizontal bars, in the order given, each with its number.
+
+    Args:
+        scores: model name -> RMSE in stars.
+        highlight: the name of one bar to draw in another color.
+        ax: where to draw; a new figure when None.
+
+    Raises:
+        ValueError: when there is no score, or the highlighted name is not among them.
+    """
+    if not scores:
+        raise ValueError("scores is empty: give at least one model and its RMSE.")
+    if highlight is not None and highlight not in scores:
+        raise ValueError(f"highlight={highlight!r} is not among the scores: {', '.join(scores)}.")
+    names = list(scores)
+    ax = ax or plt.subplots(figsize=(7, 0.45 * len(names) + 1))[1]
+    colors = [ORANGE if name == highlight else BLUE for name in names]
+    bars = ax.barh(names, [scores[name] for name in names], color=colors)
+    ax.bar_label(bars, fmt="%.3f", padding=4)
+    ax.invert_yaxis()
+    ax.set(xlabel="test RMSE (stars), lower is better", xlim=(0, 1.15 * max(scores.values())))
+    return ax

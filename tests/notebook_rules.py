@@ -1,0 +1,203 @@
+"""The rules that every notebook obeys. ``problems`` names what breaks them, one sentence a finding."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+
+TAGS = {
+    "check": "asserts what the text claimed",
+    "nbval-ignore-output": "prints trained figures: not compared, so a Check follows in the same section",
+    "timing": "prints seconds: not compared either, and kept as stored when the notebook is executed again",
+    "raises-exception": "fails on purpose",
+}
+UNCOMPARED = {"nbval-ignore-output", "timing"}
+MAX_LINES = 20
+HEADER = ("**You will be able to**", "**You need:**", "**Time:**")
+# A home folder, a temporary folder or a drive letter says that a path of one machine slipped in.
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|tmp|private|mnt|opt|work|var)/|\b[A-Za-z]:\\+\w")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
+
+
+def course_notebooks(folder: Path) -> list[Path]:
+    """Return the notebooks of the course in their order: NN_name.ipynb."""
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def problems(path: Path, order: list[Path]) -> list[str]:
+    """Return what is wrong with one notebook: an empty list when it obeys every rule.
+
+    Args:
+        path: the notebook.
+        order: all notebooks of the course, in their order, for the navigation.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as problem:
+        return [f"is no valid notebook: {problem.message}"]
+    return [
+        *_metadata(notebook),
+        *_header(notebook, path, order),
+        *_ending(notebook, path, order),
+        *_cells(notebook),
+        *_sections(notebook),
+        *_links(notebook, path),
+    ]
+
+
+def _metadata(notebook) -> list[str]:
+    found = []
+    kernel = notebook.metadata.get("kernelspec", {}).get("name")
+    if kernel != "python3":
+        found.append(f"has the kernel name {kernel!r}: only 'python3' exists on every machine")
+    if "widgets" in notebook.metadata:
+        found.append("stores the state of widgets: run `make notebooks`")
+    return found
+
+
+def _header(notebook, path: Path, order: list[Path]) -> list[str]:
+    found = []
+    first = notebook.cells[0].source if notebook.cells else ""
+    if not re.match(rf"# {path.name[:2]} · \S", first):
+        found.append(f"must start with the title '# {path.name[:2]} · ...'")
+    head = "\n".join(cell.source for cell in notebook.cells[:3] if cell.cell_type == "markdown")
+    found += [f"lacks {mark} in its first cells" for mark in HEADER if mark not in head]
+    if not re.search(r"\*\*Time:\*\* .*\d+ minutes?", head):
+        found.append("must say its minutes: '**Time:** 20 minutes'")
+    links = [link[2].partition("#")[0] for link in LINK.findall(head)]
+    for step, name in ((-1, "previous"), (1, "next")):
+        place = order.index(path) + step
+        if 0 <= place < len(order) and order[place].name not in links:
+            found.append(f"must link to the {name} notebook, {order[place].name}, in its first cells")
+    if order[0].name not in links and path != order[0]:
+        found.append(f"must link to the contents, {order[0].name}, in its first cells")
+    return found
+
+
+def _ending(notebook, path: Path, order: list[Path]) -> list[str]:
+    found = []
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    if "\n## What you learned" not in "\n" + text:
+        found.append("lacks the section '## What you learned'")
+    quiz = text.partition("## Quiz")[2]
+    if not 3 <= quiz.count("<details>") <= 5 or quiz.count("<details>") != quiz.count("</details>"):
+        found.append("needs a '## Quiz' of three to five questions with answers folded in <details>")
+    place = order.index(path) + 1
+    if place < len(order) and order[place].name not in quiz:
+        found.append(f"must end with a link to {order[place].name}")
+    if not any("check" in cell.metadata.get("tags", []) for cell in notebook.cells):
+        found.append("has no Check cell")
+    return found
+
+
+def _cells(notebook) -> list[str]:
+    found = []
+    imported_keras = imported_course = False
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    for number, cell in enumerate(code, start=1):
+        name, tags, source = f"code cell {number}", cell.metadata.get("tags", []), cell.source
+        if cell.execution_count is None:
+            found.append(f"{name} was not executed: run `make notebooks`")
+        elif cell.execution_count != number:
+            found.append(f"{name} has the number {cell.execution_count}: not executed once, in order")
+        if "execution" in cell.metadata:
+            found.append(f"{name} stores times of its execution: run `make notebooks`")
+        found += [f"{name} has the tag {tag!r}, which is not on the list" for tag in tags if tag not in TAGS]
+        if len(source.splitlines()) > MAX_LINES:
+            found.append(f"{name} has {len(source.splitlines())} lines: at most {MAX_LINES}")
+        if re.search(r"^\s*[%!]", source, re.MULTILINE):
+            found.append(f"{name} holds a magic or a shell command")
+        if "check" in tags and not re.search(r"^\s*assert .*[,(]", source, re.MULTILINE):
+            found.append(f"{name} is a Check without an assert and a message")
+        imported_course |= "course_utils" in source
+        if (
+            re.search(r"^\s*(?:import|from) (?:keras|tensorflow)\b", source, re.MULTILINE)
+            and not imported_keras
+        ):
+            imported_keras = True
+            before = re.split(r"^\s*(?:import|from) (?:keras|tensorflow)\b", source, flags=re.MULTILINE)[0]
+            if not (imported_course and ("course_utils" in before or "course_utils" not in source)):
+                found.append(f"{name} imports keras before course_utils: TensorFlow's messages would show")
+        found += _outputs(cell, name, tags)
+    for text in _strings(notebook):
+        found += [
+            f"holds a path of one machine: ...{text[m.start() :][:40]}" for m in MACHINE_PATH.finditer(text)
+        ]
+    return found
+
+
+def _strings(value):
+    """Yield every text in a notebook, but not the letters of an encoded picture."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if key != "image/png":
+                yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _outputs(cell, name: str, tags: list[str]) -> list[str]:
+    found = []
+    for output in cell.outputs:
+        if output.get("name") == "stderr":
+            found.append(f"{name} stores output on stderr: {output.text.strip()[:60]}")
+        if output.output_type == "error" and "raises-exception" not in tags:
+            found.append(f"{name} stores an error: {output.ename}")
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+            found.append(f"{name} stores a widget, which nobody can see later: run `make notebooks`")
+    return found
+
+
+def _sections(notebook) -> list[str]:
+    """Whether a Check follows each cell whose output no test compares."""
+    found, number, waiting, silent = [], 0, [], []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and re.match(r"## ", cell.source):
+            found += [
+                f"{name} prints what no test compares, and no Check follows in its section" for name in waiting
+            ]
+            waiting = []
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        number += 1
+        tags = cell.metadata.get("tags", [])
+        if "check" in tags:
+            waiting, silent = [], []
+        elif UNCOMPARED & set(tags):
+            waiting.append(f"code cell {number}")
+        elif not any(_compared(output) for output in cell.outputs):
+            silent.append(f"code cell {number}")
+    found += [f"{name} prints what no test compares, and no Check follows in its section" for name in waiting]
+    found += [f"{name} shows nothing that a test compares, and no Check follows" for name in silent]
+    return found
+
+
+def _compared(output) -> bool:
+    """Whether nbval compares anything of this output: text, tables and SVG, but no PNG."""
+    if output.output_type == "stream":
+        return True
+    kinds = set(output.get("data", {}))
+    return output.output_type == "error" or bool(kinds) and "image/png" not in kinds
+
+
+def _links(notebook, path: Path) -> list[str]:
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        for image, text, target in LINK.findall(cell.source):
+            if image and len(text) < 15:
+                found.append(f"the image {target} has no alternative text that says what it shows")
+            if re.match(r"[a-z]+:", target):
+                continue
+            file = unquote(target.partition("#")[0])
+            if file and not (path.parent / file).is_file():
+                found.append(f"links to {target}, which does not exist")
+        if cell.get("attachments"):
+            found.append("holds an image as an attachment: put it into figures/")
+    return found

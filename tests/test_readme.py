@@ -1,0 +1,72 @@
+"""README.md says what is true: its table, its figure, its links, its commands."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from notebook_rules import LINK, course_notebooks
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def readme_scores(text):
+    """Return {model: RMSE as printed} of the table with the column "test RMSE (stars)"."""
+    table = text.partition("| model | test RMSE (stars)")[2].partition("\n\n")[0]
+    return dict(re.findall(r"^\| ([^|]+?) \| (\d\.\d{3}) \|", table, re.MULTILINE))
+
+
+def stored_scores():
+    """Return {model: RMSE as printed} of the last table of notebook 05."""
+    notebook = nbformat.read(ROOT / "notebooks" / "05_deep_model.ipynb", as_version=4)
+    texts = [
+        output["data"]["text/plain"]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "test RMSE" in output.get("data", {}).get("text/plain", "")
+    ]
+    return dict(re.findall(r"^(.+?)\s+(\d\.\d{3})$", texts[-1], re.MULTILINE))
+
+
+def test_table_is_that_of_notebook_05():
+    assert len(stored_scores()) == 7
+    assert readme_scores(README) == stored_scores()
+
+
+def test_a_wrong_table_is_found():
+    assert readme_scores(README.replace("0.897", "0.855")) != stored_scores()
+
+
+def test_figure_shows_the_same_numbers():
+    drawing = (ROOT / "notebooks" / "figures" / "results.svg").read_text(encoding="utf-8")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+    shown = {
+        name: value for name, value in zip(texts, texts[1:], strict=False) if re.fullmatch(r"\d\.\d{3}", value)
+    }
+    assert shown == stored_scores()
+    alternative = re.search(r"!\[(Bars[^\]]*)\]", README)[1]
+    assert re.findall(r"\d\.\d{3}", alternative) == list(stored_scores().values())
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/README.md", "LICENSE-TEXT.md"])
+def test_links_exist(name):
+    path = ROOT / name
+    for _, _, target in LINK.findall(path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target.partition("#")[0]).exists(), target
+
+
+def test_course_map_lists_every_notebook_in_both_places():
+    welcome = nbformat.read(ROOT / "notebooks" / "00_welcome.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in welcome.cells)
+    for path in course_notebooks(ROOT / "notebooks"):
+        row = re.search(rf"^\| \[[^\]]+\]\(notebooks/{path.name}\) (\|.*)$", README, re.MULTILINE)
+        assert row, f"{path.name} is not in the course map of README.md"
+        assert row[1] in text, f"{path.name}: README.md and 00_welcome differ"
+
+
+def test_commands_are_the_first_thing():
+    start = README.partition("```")[2].partition("```")[0]
+    assert "make lab" in start and "make test" in start
+    assert README.index("```") < 700
