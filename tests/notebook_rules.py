@@ -9,10 +9,9 @@ import nbformat
 TAGS = {
     "check": "asserts what the text claimed",
     "nbval-ignore-output": "prints trained figures: not compared, so a Check follows in the same section",
-    "timing": "prints seconds: not compared either, and kept as stored when the notebook is executed again",
+    "timing": "prints seconds: also nbval-ignore-output, and kept as stored when executed again",
     "raises-exception": "fails on purpose",
 }
-UNCOMPARED = {"nbval-ignore-output", "timing"}
 MAX_LINES = 20
 HEADER = ("**You will be able to**", "**You need:**", "**Time:**")
 # A home folder, a temporary folder or a drive letter says that a path of one machine slipped in.
@@ -105,6 +104,10 @@ def _cells(notebook) -> list[str]:
         if "execution" in cell.metadata:
             found.append(f"{name} stores times of its execution: run `make notebooks`")
         found += [f"{name} has the tag {tag!r}, which is not on the list" for tag in tags if tag not in TAGS]
+        if "timing" in tags and "nbval-ignore-output" not in tags:
+            found.append(
+                f"{name} has the tag 'timing' without 'nbval-ignore-output': its seconds would be compared"
+            )
         if len(source.splitlines()) > MAX_LINES:
             found.append(f"{name} has {len(source.splitlines())} lines: at most {MAX_LINES}")
         if re.search(r"^\s*[%!]", source, re.MULTILINE):
@@ -168,7 +171,7 @@ def _sections(notebook) -> list[str]:
         tags = cell.metadata.get("tags", [])
         if "check" in tags:
             waiting, silent = [], []
-        elif UNCOMPARED & set(tags):
+        elif "nbval-ignore-output" in tags:
             waiting.append(f"code cell {number}")
         elif not any(_compared(output) for output in cell.outputs):
             silent.append(f"code cell {number}")

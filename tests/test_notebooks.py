@@ -151,7 +151,7 @@ BROKEN = {
     "no kernel": (lambda nb: nb.metadata.pop("kernelspec"), "kernel name None"),
     "widget state": (lambda nb: nb.metadata.update(widgets={}), "state of widgets"),
     "ignored output": (tag(3, "nbval-ignore-output"), "code cell 2 prints what no test compares"),
-    "timing": (tag(3, "timing"), "code cell 2 prints what no test compares"),
+    "timing": (tag(3, "timing"), "'timing' without 'nbval-ignore-output'"),
     "unchecked picture": (
         lambda nb: (
             nb.cells.insert(6, new_code_cell("plot()", execution_count=4, outputs=[png()], id="new")),
