@@ -12,6 +12,7 @@ from pathlib import Path
 from course_utils.data import DataError, fetch_movielens
 
 ROOT = Path(__file__).resolve().parent.parent
+FIRST = "notebooks/00_welcome.ipynb"
 USAGE = "Usage: python -m course_utils data|lab [options for JupyterLab, for example --no-browser]"
 
 
@@ -23,12 +24,23 @@ def lab_command(options: list[str]) -> list[str]:
     Args:
         options: more options for JupyterLab.
     """
-    command = [sys.executable, "-m", "jupyterlab", "notebooks/00_welcome.ipynb", "--ip=127.0.0.1"]
-    # No look-up of newer releases: the versions are pinned, and a class room may have no network.
-    command.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}"),
+        f"--LabApp.default_url=/lab/tree/{FIRST}",
+    ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return command + options
+
+
+def lab_environment() -> dict[str, str]:
+    """Return the environment for JupyterLab: it finds the course's own settings in ``.jupyter/``.
+
+    They switch off the question about news and the look-up of newer releases: the versions are pinned, and a
+    class room may have no network.
+    """
+    paths = [str(ROOT / ".jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths))}
 
 
 def main(arguments: list[str]) -> int:
@@ -44,7 +56,7 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "data":
         return 0
     try:
-        return subprocess.run(lab_command(arguments[1:]), cwd=ROOT, check=False).returncode
+        return subprocess.run(lab_command(arguments[1:]), env=lab_environment(), check=False).returncode
     except KeyboardInterrupt:  # Ctrl-C is how one leaves JupyterLab; it has already said goodbye.
         return 0
 

@@ -126,7 +126,7 @@ def calls(monkeypatch, tmp_path):
     commands = []
 
     def run(command, **options):
-        commands.append((command, options))
+        commands.append(command)
         return subprocess.CompletedProcess(command, 7)
 
     monkeypatch.setattr(cli, "fetch_movielens", lambda: tmp_path)
@@ -141,11 +141,22 @@ def test_data_says_where(calls, capsys, tmp_path):
 
 def test_lab_opens_the_first_notebook_for_this_machine_only(calls):
     assert cli.main(["lab", "--no-browser"]) == 7
-    (command, options) = calls[0]
-    assert command[:4] == [sys.executable, "-m", "jupyterlab", "notebooks/00_welcome.ipynb"]
-    assert (options["cwd"] / command[3]).is_file()
+    command = calls[0]
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert (
+        f"--LabApp.default_url=/lab/tree/{cli.FIRST}" in command and f"--ServerApp.root_dir={ROOT}" in command
+    )
+    assert (ROOT / cli.FIRST).is_file()
     assert "--ip=127.0.0.1" in command and command[-1] == "--no-browser"
     assert not any("token" in word or "password" in word for word in command)
+
+
+def test_lab_finds_the_settings_of_the_course(monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "mine")
+    first, second = cli.lab_environment()["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert (Path(first) / "labconfig" / "page_config.json").is_file() and second == "mine"
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH")
+    assert cli.lab_environment()["JUPYTER_CONFIG_PATH"] == first
 
 
 @pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
