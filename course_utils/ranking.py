@@ -1,0 +1,211 @@
+"""From scores to a list, and how good is the list? (notebook 08)
+
+Everything here is NumPy. Movie ids are row numbers, as in every table of the course: ids begin at 1, and row 0
+is unused, so movie 0 is never recommended.
+"""
+
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def top_n(scores: ArrayLike, seen: Iterable[int] = (), n: int = 10) -> np.ndarray:
+    """Return the ids of the n movies with the highest scores that are not in ``seen``, best first.
+
+    Args:
+        scores: one score a movie, shape (n_items,): entry i belongs to movie i, entry 0 to no movie.
+        seen: ids to leave out.
+        n: length of the list. With fewer unseen movies the list is shorter; it is empty for somebody who has
+            seen everything.
+
+    Raises:
+        ValueError: for n below 1 or above the number of movies, an unknown id in ``seen``, and scores that are
+            no row of numbers. (Minus infinity is allowed, and means: never.)
+    """
+    scores = np.array(scores, dtype="float64")
+    if scores.ndim != 1 or len(scores) < 2:
+        raise ValueError(f"scores must be one row, entry i for movie i, but the shape is {scores.shape}.")
+    if np.isnan(scores[1:]).any():
+        raise ValueError("scores holds NaN: a training that diverged leaves such values.")
+    n_movies = len(scores) - 1
+    if _positive(n, "n") > n_movies:
+        raise ValueError(f"n={n} is more than the catalogue has: {n_movies} movies.")
+    for movie_id in seen:
+        scores[_known(movie_id, n_movies, "movie")] = -np.inf
+    scores[0] = -np.inf
+    order = np.argsort(-scores, kind="stable")[:n]  # stable: among equal scores the lower id comes first
+    return order[scores[order] > -np.inf]
+
+
+def recommend(user_id: int, scores: np.ndarray, seen: np.ndarray, n: int = 10) -> np.ndarray:
+    """Return the list of one user from the table of all scores.
+
+    Args:
+        user_id: a row of the table, from 1.
+        scores: shape (n_users, n_items), as ``P @ Q.T`` plus biases gives it.
+        seen: the same shape, True where the user knows the movie.
+        n: length of the list, see ``top_n``.
+
+    Raises:
+        ValueError: for an unknown user, tables of different shapes, and what ``top_n`` refuses.
+    """
+    if np.ndim(scores) != 2 or np.shape(scores) != np.shape(seen):
+        raise ValueError(
+            f"scores and seen must be tables of one shape, not {np.shape(scores)} and {np.shape(seen)}."
+        )
+    row = _known(user_id, len(scores) - 1, "user")
+    return top_n(scores[row], np.flatnonzero(seen[row][1:]) + 1, n)
+
+
+def precision_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Share of the first k places that hold a relevant movie. An empty place counts as a miss."""
+    return float(_hits(ranked, relevant, k).sum() / k)
+
+
+def recall_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Share of the relevant movies that are among the first k."""
+    return float(_hits(ranked, relevant, k).sum() / len(set(relevant)))
+
+
+def hit_rate(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """1 when at least one relevant movie is among the first k, else 0. The mean over users is the rate."""
+    return float(_hits(ranked, relevant, k).any())
+
+
+def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Normalized discounted cumulative gain: a hit at place j counts 1 / log2(j + 1), the best list gets 1.
+
+    Source: Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", ACM TOIS 20(4), 2002.
+    With relevance 0 or 1 it agrees with scikit-learn's ``ndcg_score``.
+
+    Args:
+        ranked: movie ids, best first; fewer than k are allowed.
+        relevant: the ids that count as hits, at least one.
+        k: how many places to look at, at least 1.
+
+    Raises:
+        ValueError: (all four metrics) for k below 1, nothing relevant, and a movie that is listed twice.
+    """
+    hits = _hits(ranked, relevant, k)
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    return float((hits * discount[: len(hits)]).sum() / discount[: len(set(relevant))].sum())
+
+
+def evaluate_lists(
+    lists: Mapping[int, Sequence[int]], relevant: Mapping[int, Collection[int]], k: int = 10
+) -> dict[str, float]:
+    """Return the four metrics, each the mean over the users who have something relevant.
+
+    Args:
+        lists: user id -> movie ids, best first.
+        relevant: user id -> the movies that count as hits.
+        k: how many places to look at.
+
+    Raises:
+        ValueError: when a user has no list, nobody has anything relevant, and what the metrics refuse.
+    """
+    users = [user for user, movies in relevant.items() if len(movies)]
+    if not users:
+        raise ValueError("No user has a relevant movie: there is nothing to score.")
+    if missing := [user for user in users if user not in lists]:
+        raise ValueError(f"User {missing[0]} has relevant movies, but no list.")
+    metrics = {"NDCG": ndcg_at_k, "precision": precision_at_k, "recall": recall_at_k, "hit rate": hit_rate}
+    return {
+        f"{name}@{k}": float(np.mean([metric(lists[user], relevant[user], k) for user in users]))
+        for name, metric in metrics.items()
+    }
+
+
+def coverage(lists: Iterable[Sequence[int]], n_movies: int) -> float:
+    """Share of the catalogue that is in at least one list. ``n_movies``: how many movies there are."""
+    listed = {int(movie) for ranked in lists for movie in ranked}
+    if len(listed) > _positive(n_movies, "n_movies"):
+        raise ValueError(f"The lists hold {len(listed)} movies, the catalogue only {n_movies}.")
+    return len(listed) / n_movies
+
+
+def fold_in(
+    stars: Mapping[int, float], Q: np.ndarray, b_i: np.ndarray, mu: float, l2: float, bias_l2: float
+) -> tuple[np.ndarray, float]:
+    """Compute the vector and the bias of a new user from a few ratings, without training.
+
+    The movies keep their vectors. What is left is a regularized least-squares problem with K + 1 unknowns,
+    whose solution is known: minimize, over the user's n ratings, the mean squared error plus
+    ``l2 * |p|^2 + bias_l2 * b^2``. This is the loss of the training in notebook 04, seen by one user.
+
+    Args:
+        stars: movie id -> rating.
+        Q: movie vectors, shape (n_items, K).
+        b_i: movie biases, shape (n_items,) or (n_items, 1).
+        mu: the constant of the model.
+        l2: penalty on the vector, above 0.
+        bias_l2: penalty on the bias, above 0.
+
+    Returns:
+        p of shape (K,), and b. The user's predictions are ``mu + b + b_i + Q @ p``.
+
+    Raises:
+        ValueError: for an empty profile, an unknown movie, ratings that are no numbers, and penalties that are
+            not above 0 (fewer ratings than unknowns have no single solution without them).
+    """
+    if not stars:
+        raise ValueError("The profile is empty: rate at least one movie.")
+    if not (l2 > 0 and bias_l2 > 0):
+        raise ValueError(f"l2 and bias_l2 must be above 0, but they are {l2} and {bias_l2}.")
+    rows = [_known(movie_id, len(Q) - 1, "movie") for movie_id in stars]
+    left = np.array(list(stars.values()), "float64") - mu - np.ravel(b_i)[rows]
+    if not np.isfinite(left).all():
+        raise ValueError("Ratings must be numbers, but at least one is NaN or infinite.")
+    X = np.column_stack([Q[rows], np.ones(len(rows))]).astype("float64")
+    penalty = len(rows) * np.diag([l2] * Q.shape[1] + [bias_l2])
+    solution = np.linalg.solve(X.T @ X + penalty, X.T @ left)
+    return solution[:-1], float(solution[-1])
+
+
+def neighbors(movie_id: int, Q: np.ndarray, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Return the n movies whose vectors have the highest cosine with that of ``movie_id``, and the cosines.
+
+    Raises:
+        ValueError: for an unknown movie, and for n below 1 or above the number of movies.
+    """
+    row = _known(movie_id, len(Q) - 1, "movie")
+    unit = Q / np.maximum(np.linalg.norm(Q, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit[row]
+    nearest = top_n(cosine, [row], n)
+    return nearest, cosine[nearest]
+
+
+def _hits(ranked: Sequence[int], relevant: Collection[int], k: int) -> np.ndarray:
+    """Return True for each of the first k places that holds a relevant movie."""
+    _positive(k, "k")
+    if not len(relevant):
+        raise ValueError("relevant is empty: leave users without a relevant movie out of the mean.")
+    first = [int(movie) for movie in ranked[:k]]
+    if len(set(first)) < len(first):
+        raise ValueError("The list holds a movie twice.")
+    wanted = {int(movie) for movie in relevant}
+    return np.array([movie in wanted for movie in first], dtype=bool)
+
+
+def _positive(value: int, name: str) -> int:
+    """Return a whole number of at least 1, or raise ValueError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, but it is {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, but it is {number}.")
+    return number
+
+
+def _known(value: int, largest: int, kind: str) -> int:
+    """Return an id between 1 and the largest, or raise ValueError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"A {kind} id is a whole number, but this is {value!r}.") from None
+    if not 1 <= number <= largest:
+        raise ValueError(f"Unknown {kind} {number}: the ids go from 1 to {largest}.")
+    return number
