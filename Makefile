@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test data notebooks format pins clean
+.PHONY: help setup lab test data notebooks bench format pins clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -42,6 +42,10 @@ test: data ## run every test: the helpers, the rules, every notebook
 notebooks: data ## execute every notebook in place; the only way their outputs are made
 	$(PY) tests/execute_notebooks.py
 	$(PY) -m ruff format --quiet notebooks
+
+bench: data ## measure our models beside other libraries (about half an hour; installs each library apart)
+	$(PY) benchmarks/run.py
+	$(PY) benchmarks/table.py
 
 format: $(READY) ## format and lint code and notebooks
 	$(PY) -m ruff format .
