@@ -73,7 +73,7 @@ def fit_and_score(
     offset = mu if centered else 0.0
     model = build(mu)
     if learning_rate is None:
-        model.compile(optimizer=keras.optimizers.SGD(), loss=batch_rmse, steps_per_execution=16)
+        model.compile(optimizer=keras.optimizers.SGD(), loss=batch_rmse)  # as the source does: step by step
     else:
         steps = epochs * int(np.ceil(len(train) / batch_size))
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)

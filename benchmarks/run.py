@@ -340,7 +340,8 @@ def steps(options: Options) -> None:
     for variant in VARIANTS:
         first = None
         for rows in ROWS[:2] if options.quick else ROWS:
-            number = 3 if options.quick else 15 if rows >= 1_000_000 and "rows" not in variant else 60
+            slow = rows >= 100_000 and "by rows" not in variant
+            number = 3 if options.quick else 15 if slow else 300
             measured = attempt(lambda v=variant, r=rows, n=number: run_steps(v, r, n, options))
             if seconds := measured.get("seconds_per_step"):
                 first = first or (seconds if rows == ROWS[0] else None)

@@ -40,7 +40,11 @@ class RowEmbedding(keras.layers.Embedding):
 class RowAdam(keras.optimizers.Adam):
     """Adam that leaves alone the rows of a table that the batch did not look up ("lazy Adam").
 
-    Other rows keep their momenta instead of having them decay, so the numbers differ from Adam's.
+    Two things differ from Keras' Adam, so a model trained with it has other figures:
+
+    - Rows that were not looked up stay as they are. In Adam their momenta decay and still move them.
+    - A row that a batch looks up several times has its gradients added before they are squared, as for a dense
+      gradient. Keras 3.15 squares each of them and then adds, which gives such a row a larger step.
     """
 
     def update_step(self, gradient, variable, learning_rate):

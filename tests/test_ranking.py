@@ -1,0 +1,200 @@
+"""Lists and their metrics, on numbers small enough to check by hand, and beside scikit-learn."""
+
+from course_utils.ranking import (
+    coverage,
+    evaluate_lists,
+    fold_in,
+    hit_rate,
+    ndcg_at_k,
+    neighbors,
+    precision_at_k,
+    recall_at_k,
+    recommend,
+    top_n,
+)
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import ndcg_score
+
+# Entry 0 belongs to no movie; it has the highest score on purpose.
+SCORES = np.array([99, 0.1, 0.9, 0.5, 0.9, -2])
+
+
+def test_top_n_sorts_and_breaks_ties_by_id():
+    assert top_n(SCORES, n=5).tolist() == [2, 4, 3, 1, 5]
+    assert top_n(SCORES, n=1).tolist() == [2]
+
+
+def test_top_n_leaves_out_what_was_seen_and_does_not_change_its_input():
+    before = SCORES.copy()
+    assert top_n(SCORES, seen=[2, 3, 2], n=2).tolist() == [4, 1]
+    assert top_n(SCORES, seen=np.array([4]), n=np.int64(2)).tolist() == [2, 3]
+    assert np.array_equal(SCORES, before)
+
+
+def test_top_n_gets_shorter_and_empty():
+    assert top_n(SCORES, seen=[1, 2, 3], n=5).tolist() == [4, 5]
+    everything = top_n(SCORES, seen=range(1, 6), n=5)
+    assert everything.tolist() == [] and everything.dtype.kind == "i"
+    assert top_n([0, -np.inf, 1], n=2).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n": 6}, "n=6 is more than the catalogue has: 5 movies"),
+        ({"n": 0}, "n must be at least 1"),
+        ({"n": 2.0}, "n must be a whole number"),
+        ({"seen": [6]}, "Unknown movie 6: the ids go from 1 to 5"),
+        ({"seen": [0]}, "Unknown movie 0"),
+        ({"seen": ["Heat"]}, "A movie id is a whole number, but this is 'Heat'"),
+        ({"scores": [[1, 2]]}, r"shape is \(1, 2\)"),
+        ({"scores": [1]}, r"shape is \(1,\)"),
+        ({"scores": [0, np.nan, 1]}, "holds NaN"),
+    ],
+)
+def test_top_n_refuses(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        top_n(**({"scores": SCORES, "n": 2} | arguments))
+
+
+def test_recommend():
+    scores = np.array([SCORES, SCORES, -SCORES])
+    seen = np.zeros((3, 6), dtype=bool)
+    seen[2, 5] = True
+    seen[1, 1:] = True
+    assert recommend(2, scores, seen, n=2).tolist() == [1, 3]
+    assert recommend(1, scores, seen, n=2).tolist() == [], "Somebody who has seen everything gets no list."
+    seen[2, 0] = True  # the unused row: nobody can have seen it, but it must not disturb
+    assert recommend(2, scores, seen, n=1).tolist() == [1]
+    for unknown in (0, 3, -1):
+        with pytest.raises(ValueError, match=f"Unknown user {unknown}: the ids go from 1 to 2"):
+            recommend(unknown, scores, seen)
+    with pytest.raises(ValueError, match="A user id is a whole number"):
+        recommend("7", scores, seen)
+    with pytest.raises(ValueError, match="tables of one shape"):
+        recommend(1, scores, seen[:2])
+    with pytest.raises(ValueError, match="more than the catalogue"):
+        recommend(1, scores, seen, n=6)
+
+
+def test_metrics_by_hand():
+    """Movies 2 and 9 are relevant. The list of three has movie 2 in its second place."""
+    ranked, relevant = [4, 2, 1], [2, 9]
+    assert precision_at_k(ranked, relevant, 3) == pytest.approx(1 / 3)
+    assert recall_at_k(ranked, relevant, 3) == 0.5
+    assert hit_rate(ranked, relevant, 3) == 1 and hit_rate(ranked, relevant, 1) == 0
+    assert ndcg_at_k(ranked, relevant, 3) == pytest.approx((1 / np.log2(3)) / (1 + 1 / np.log2(3)))
+    assert ndcg_at_k([9, 2], relevant, 2) == 1 and ndcg_at_k([9], [9], 5) == 1
+
+
+def test_metrics_of_short_and_empty_lists():
+    assert precision_at_k([2], [2], 10) == 0.1
+    for metric in (precision_at_k, recall_at_k, hit_rate, ndcg_at_k):
+        assert metric([], [2], 10) == 0
+        assert metric(np.array([7, 2]), {2}, 2) == metric([7, 2], np.array([2]), 2)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 40])
+def test_ndcg_agrees_with_scikit_learn(k):
+    rng = np.random.default_rng(k)
+    for _ in range(50):
+        scores = rng.random(41)
+        relevant = rng.choice(np.arange(1, 41), size=rng.integers(1, 15), replace=False)
+        truth = np.isin(np.arange(1, 41), relevant)
+        expected = ndcg_score([truth], [scores[1:]], k=k)
+        assert ndcg_at_k(top_n(scores, n=40), relevant, k) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [precision_at_k, recall_at_k, hit_rate, ndcg_at_k])
+def test_metrics_refuse(metric):
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        metric([1], [1], 0)
+    with pytest.raises(ValueError, match="relevant is empty"):
+        metric([1], [], 3)
+    with pytest.raises(ValueError, match="holds a movie twice"):
+        metric([1, 1], [1], 2)
+
+
+def test_evaluate_lists_is_the_mean_over_users_with_something_relevant():
+    lists = {1: [4, 2, 1], 2: [3, 1, 2], 3: [1, 2, 3]}
+    scores = evaluate_lists(lists, {1: [2, 9], 2: [5], 3: []}, k=3)
+    assert list(scores) == ["NDCG@3", "precision@3", "recall@3", "hit rate@3"]
+    assert scores["precision@3"] == pytest.approx(1 / 6) and scores["recall@3"] == 0.25
+    assert scores["hit rate@3"] == 0.5
+    assert scores["NDCG@3"] == pytest.approx(ndcg_at_k([4, 2, 1], [2, 9], 3) / 2)
+    with pytest.raises(ValueError, match="No user has a relevant movie"):
+        evaluate_lists(lists, {1: []})
+    with pytest.raises(ValueError, match="User 7 has relevant movies, but no list"):
+        evaluate_lists(lists, {7: [1]})
+
+
+def test_coverage():
+    assert coverage([[1, 2], np.array([2, 3])], n_movies=4) == 0.75
+    assert coverage([], n_movies=4) == 0
+    with pytest.raises(ValueError, match="catalogue only 1"):
+        coverage([[1, 2]], n_movies=1)
+    with pytest.raises(ValueError, match="n_movies must be at least 1"):
+        coverage([], n_movies=0)
+
+
+@pytest.fixture
+def movies():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(30, 4)), rng.normal(size=(30, 1))
+
+
+def test_fold_in_by_hand():
+    """One rating, one factor: (q^2 + l2, q; q, 1 + bias_l2) (p, b) = (q, 1) x what the bias leaves over."""
+    p, b = fold_in({1: 5}, np.array([[0.0], [2.0]]), np.array([0.0, 0.5]), mu=3.5, l2=1, bias_l2=1)
+    assert np.linalg.solve([[5, 2], [2, 2]], [2, 1]) == pytest.approx([p[0], b])
+    assert (p[0], b) == pytest.approx((1 / 3, 1 / 6))
+
+
+def test_fold_in_is_ridge_regression(movies):
+    Q, b_i = movies
+    stars = {3: 5, 8: 1, 20: 4.5, 29: 2}
+    p, b = fold_in(stars, Q, b_i, mu=3.5, l2=0.12, bias_l2=0.12)
+    rows = list(stars)
+    X = np.column_stack([Q[rows], np.ones(4)])
+    ridge = Ridge(alpha=4 * 0.12, fit_intercept=False).fit(X, np.array([5, 1, 4.5, 2]) - 3.5 - b_i[rows, 0])
+    assert ridge.coef_ == pytest.approx(np.append(p, b)) and p.shape == (4,)
+
+
+def test_fold_in_finds_a_known_user(movies):
+    Q, b_i = movies
+    p = np.array([1.0, -0.5, 0.3, 0.0])
+    stars = {row: 3.5 - 0.2 + b_i[row, 0] + Q[row] @ p for row in range(1, 30)}
+    found, b = fold_in(stars, Q, b_i.ravel(), mu=3.5, l2=1e-9, bias_l2=1e-9)
+    assert found == pytest.approx(p, abs=1e-6) and b == pytest.approx(-0.2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stars": {}}, "The profile is empty: rate at least one movie"),
+        ({"stars": {30: 4}}, "Unknown movie 30: the ids go from 1 to 29"),
+        ({"stars": {0: 4}}, "Unknown movie 0"),
+        ({"stars": {1: np.nan}}, "Ratings must be numbers"),
+        ({"l2": 0}, "must be above 0"),
+        ({"bias_l2": -1}, "must be above 0"),
+    ],
+)
+def test_fold_in_refuses(movies, change, words):
+    arguments = {"stars": {1: 4}, "Q": movies[0], "b_i": movies[1], "mu": 3.5, "l2": 0.1, "bias_l2": 0.1}
+    with pytest.raises(ValueError, match=words):
+        fold_in(**(arguments | change))
+
+
+def test_neighbors():
+    Q = np.array([[9, 9], [1, 0], [5, 0.1], [0, 2], [-1, 0], [0, 0]])
+    nearest, cosine = neighbors(1, Q, n=3)
+    assert nearest.tolist() == [2, 3, 5], "The longest vector is not the nearest, the direction counts."
+    assert cosine == pytest.approx([5 / np.hypot(5, 0.1), 0, 0])
+    assert len(neighbors(1, Q, n=5)[0]) == 4, "All others: a movie is no neighbor of its own."
+    with pytest.raises(ValueError, match="Unknown movie 6"):
+        neighbors(6, Q)
+    with pytest.raises(ValueError, match="more than the catalogue"):
+        neighbors(1, Q, n=6)
