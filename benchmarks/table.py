@@ -35,14 +35,18 @@ def results_table(folder: Path = HERE) -> str:
 
 
 def splits_table(folder: Path = HERE) -> str:
-    """Return mean and standard deviation over ten random splits and five folds as a Markdown table."""
+    """Return mean and standard deviation over ten random splits, and the five folds, as a Markdown table."""
     lines = ["| model | ten random splits | u1 | u2 | u3 | u4 | u5 | mean of u1..u5 |", "| --- " * 8 + "|"]
-    splits, folds = (pd.read_csv(folder / f"{kind}.csv", dtype={"split": str}) for kind in ("splits", "folds"))
-    for name in splits["name"].unique():
-        over = splits[splits["name"] == name].set_index("split")["test_rmse"]
-        fold = folds[folds["name"] == name].set_index("split")["test_rmse"]
-        cells = [f"{fold[part]:.4f}" if part in fold else "–" for part in ("1", "2", "3", "4", "5", "mean")]
-        lines.append(f"| {name} | {over['mean']:.4f} ± {over['sd']:.4f} | {' | '.join(cells)} |")
+    scores = {}
+    for kind in ("splits", "folds"):
+        if (folder / f"{kind}.csv").exists():
+            for row in pd.read_csv(folder / f"{kind}.csv", dtype={"split": str}).itertuples():
+                scores.setdefault(row.name, {})[kind, row.split] = row.test_rmse
+    for name, score in scores.items():
+        mean, sd = (score.get(("splits", part), float("nan")) for part in ("mean", "sd"))
+        cells = [f"{score.get(('folds', part), float('nan')):.4f}" for part in (*"12345", "mean")]
+        line = f"| {name} | {mean:.4f} ± {sd:.4f} | {' | '.join(cells)} |"
+        lines.append(line.replace("nan ± nan", "–").replace("nan", "–"))
     return "\n".join(lines)
 
 

@@ -78,7 +78,8 @@ def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float
     """Normalized discounted cumulative gain: a hit at place j counts 1 / log2(j + 1), the best list gets 1.
 
     Source: Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", ACM TOIS 20(4), 2002.
-    With relevance 0 or 1 it agrees with scikit-learn's ``ndcg_score``.
+    (Their discount is log2(j) from the second place on; log2(j + 1) is what most libraries use today.)
+    With relevance 0 or 1 it agrees with scikit-learn's ``ndcg_score`` and, for that discount, with LensKit.
 
     Args:
         ranked: movie ids, best first; fewer than k are allowed.
