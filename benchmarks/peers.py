@@ -333,7 +333,7 @@ MODELS: dict[str, Model] = {
 }
 
 # Rows that say why there is no figure: name -> (family, reason).
-NOT_RUN = {"fastai-collab": ("fastai", "not run: fastai is optional here and needs a torch of its own")}
+NOT_RUN = {"fastai-collab": ("fastai", "fastai is optional here and needs a torch of its own")}
 
 MAKERS: dict[str, Callable[[], Fit]] = {
     "surprise-svd": lambda: surprise_fit("SVD"),
