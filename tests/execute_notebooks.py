@@ -42,6 +42,9 @@ def execute(path: Path) -> None:
         if cell.cell_type != "code":
             continue
         cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if output.output_type == "error":  # a traceback names the files of this machine
+                output.traceback = [line.replace(str(FOLDER.parent), "..") for line in output.traceback]
         if "timing" in cell.metadata.get("tags", []):
             source = hashlib.sha256(cell.source.encode()).hexdigest()
             if cell.metadata.get("timed_source") == source:

@@ -125,6 +125,7 @@ def _cells(notebook) -> list[str]:
                 found.append(f"{name} imports keras before course_utils: TensorFlow's messages would show")
         found += _outputs(cell, name, tags)
     for text in _strings(notebook):
+        text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # the colors of a traceback would hide a path's beginning
         found += [
             f"holds a path of one machine: ...{text[m.start() :][:40]}" for m in MACHINE_PATH.finditer(text)
         ]

@@ -146,6 +146,10 @@ BROKEN = {
     "unknown tag": (tag(3, "skip"), "'skip', which is not on the list"),
     "path in code": (replace(3, "print(1)", "open('/home/ann/x')"), "path of one machine: .../home/ann"),
     "path in output": (change_cell(3, outputs=[new_output("stream", text="/tmp/x1/a")]), "path of one machine"),
+    "path in a colored traceback": (
+        change_cell(3, outputs=[new_output("stream", text="File \x1b[32m/home/ann/x.py\x1b[39m")]),
+        "path of one machine: .../home/ann",
+    ),
     "windows path": (replace(3, "print(1)", "open(r'C:\\Users')"), "path of one machine"),
     "kernel": (lambda nb: nb.metadata.kernelspec.update(name="tf-env"), "kernel name 'tf-env'"),
     "no kernel": (lambda nb: nb.metadata.pop("kernelspec"), "kernel name None"),
