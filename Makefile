@@ -1,10 +1,11 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test data notebooks bench format pins clean
+.PHONY: help setup tools lab test data notebooks bench format pins clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+READY_ALL := $(VENV)/.ready-all
 # The first Python on the PATH that TensorFlow supports; PYTHON=/path/to/python overrides it.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
@@ -29,13 +30,21 @@ $(READY): requirements.txt pyproject.toml
 	@$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
+tools: $(READY_ALL) ## add what teaching and testing need: grading, slides, website, browser, Spark (done once)
+
+$(READY_ALL): $(READY) requirements-all.txt
+	@echo "Adding the packages for teaching, testing and notebook 09's engines: about 600 MB to download, once."
+	@if $(PY) -m pip --version >/dev/null 2>&1; then $(PY) -m pip install --quiet --require-hashes -r requirements-all.txt; \
+		else "$(PYTHON)" -m pip --python $(PY) install --quiet --require-hashes -r requirements-all.txt; fi
+	@touch $@
+
 lab: $(READY) ## open the course in JupyterLab
 	@$(PY) -m course_utils lab $(OPTIONS)
 
 data: $(READY) ## fetch MovieLens 100K into data/ (make lab does it too)
 	@$(PY) -m course_utils data
 
-test: data ## run every test: the helpers, the rules, every notebook
+test: data tools ## run every test: the helpers, the rules, every notebook
 	$(PY) -m pytest tests --cov=course_utils
 	$(PY) -m pytest notebooks
 
@@ -51,9 +60,12 @@ format: $(READY) ## format and lint code and notebooks
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-pins: ## compile requirements.txt anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --upgrade --universal --python-version 3.11 --extra test --generate-hashes \
-		--no-emit-index-url --custom-compile-command "make pins" --quiet -o requirements.txt
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make pins" --quiet --extra test
+
+pins: ## compile requirements.txt and requirements-all.txt anew from pyproject.toml (needs uv)
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --extra teach --extra scale --constraint requirements.txt --upgrade -o requirements-all.txt
 
 clean: ## remove .venv and everything else that was made here, but not the data
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .coverage htmlcov
