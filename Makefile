@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test data notebooks bench format pins clean
+.PHONY: help setup tools lab test data notebooks exercises grade bench format pins clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,11 +46,20 @@ data: $(READY) ## fetch MovieLens 100K into data/ (make lab does it too)
 
 test: data tools ## run every test: the helpers, the rules, every notebook
 	$(PY) -m pytest tests --cov=course_utils
-	$(PY) -m pytest notebooks
+	$(PY) -m pytest notebooks solutions
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made
 	$(PY) tests/execute_notebooks.py
 	$(PY) -m ruff format --quiet notebooks
+
+exercises: data tools ## execute the solutions and make the exercises from them
+	$(PY) tests/execute_notebooks.py $(sort $(wildcard solutions/[0-9][0-9]_*.ipynb))
+	$(PY) -m ruff format --quiet solutions
+	$(PY) -m grading.release
+
+SUBMISSIONS ?= submissions
+grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
+	$(PY) -m grading.grade "$(SUBMISSIONS)"
 
 bench: data ## measure our models beside other libraries (about half an hour; installs each library apart)
 	$(PY) benchmarks/run.py
