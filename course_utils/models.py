@@ -1,7 +1,8 @@
 """The networks of the course, which notebooks 04, 05 and 07 build in the open, cell by cell."""
 
-import operator
 from collections.abc import Sequence
+
+from course_utils.metrics import whole_number
 
 import keras
 import numpy as np
@@ -102,7 +103,7 @@ def deep_model(
     for number, width in enumerate(hidden, start=1):
         if dropout:
             x = layers.Dropout(dropout, name=f"dropout_{number}")(x)
-        x = layers.Dense(_count(width, "hidden"), name=f"dense_{number}")(x)
+        x = layers.Dense(whole_number(width, "hidden"), name=f"dense_{number}")(x)
         x = layers.Activation(activation, name=f"activation_{number}")(x)
     if dropout:
         x = layers.Dropout(dropout, name="dropout_last")(x)
@@ -360,7 +361,11 @@ def _four_embeddings(
     for name, value in (("table_l2", table_l2), ("lookup_l2", lookup_l2), ("bias_lookup_l2", bias_lookup_l2)):
         if value < 0:
             raise ValueError(f"{name} must not be negative, but it is {value}.")
-    n_users, n_items, K = _count(n_users, "n_users"), _count(n_items, "n_items"), _count(K, "K")
+    n_users, n_items, K = (
+        whole_number(n_users, "n_users"),
+        whole_number(n_items, "n_items"),
+        whole_number(K, "K"),
+    )
 
     def embedding(rows: int, width: int, per_lookup: float, name: str) -> layers.Embedding:
         return layers.Embedding(
@@ -386,14 +391,3 @@ def _finish(user_id, movie_id, rating, mu: float, name: str) -> keras.Model:
     if mu:
         rating = layers.Rescaling(scale=1.0, offset=float(mu), name="add_mu")(rating)
     return keras.Model(inputs=[user_id, movie_id], outputs=rating, name=name)
-
-
-def _count(value: int, name: str) -> int:
-    """Return a Python int of at least 1: Keras refuses NumPy's integers as a table size."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, but it is {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {number}.")
-    return number

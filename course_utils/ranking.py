@@ -7,6 +7,8 @@ is unused, so movie 0 is never recommended.
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from course_utils.metrics import whole_number
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -30,7 +32,7 @@ def top_n(scores: ArrayLike, seen: Iterable[int] = (), n: int = 10) -> np.ndarra
     if np.isnan(scores[1:]).any():
         raise ValueError("scores holds NaN: a training that diverged leaves such values.")
     n_movies = len(scores) - 1
-    if _positive(n, "n") > n_movies:
+    if whole_number(n, "n") > n_movies:
         raise ValueError(f"n={n} is more than the catalogue has: {n_movies} movies.")
     for movie_id in seen:
         scores[_known(movie_id, n_movies, "movie")] = -np.inf
@@ -122,7 +124,7 @@ def evaluate_lists(
 def coverage(lists: Iterable[Sequence[int]], n_movies: int) -> float:
     """Share of the catalogue that is in at least one list. ``n_movies``: how many movies there are."""
     listed = {int(movie) for ranked in lists for movie in ranked}
-    if len(listed) > _positive(n_movies, "n_movies"):
+    if len(listed) > whole_number(n_movies, "n_movies"):
         raise ValueError(f"The lists hold {len(listed)} movies, the catalogue only {n_movies}.")
     return len(listed) / n_movies
 
@@ -180,7 +182,7 @@ def neighbors(movie_id: int, Q: np.ndarray, n: int = 10) -> tuple[np.ndarray, np
 
 def _hits(ranked: Sequence[int], relevant: Collection[int], k: int) -> np.ndarray:
     """Return True for each of the first k places that holds a relevant movie."""
-    _positive(k, "k")
+    whole_number(k, "k")
     if not len(relevant):
         raise ValueError("relevant is empty: leave users without a relevant movie out of the mean.")
     first = [int(movie) for movie in ranked[:k]]
@@ -188,17 +190,6 @@ def _hits(ranked: Sequence[int], relevant: Collection[int], k: int) -> np.ndarra
         raise ValueError("The list holds a movie twice.")
     wanted = {int(movie) for movie in relevant}
     return np.array([movie in wanted for movie in first], dtype=bool)
-
-
-def _positive(value: int, name: str) -> int:
-    """Return a whole number of at least 1, or raise ValueError."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, but it is {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {number}.")
-    return number
 
 
 def _known(value: int, largest: int, kind: str) -> int:

@@ -2,9 +2,11 @@
 
 What is stored is what a fresh kernel printed, less what differs from run to run: times of execution, ids of
 widgets, and new seconds in a cell tagged "timing" whose code has not changed. When nothing changed,
-``git diff`` stays empty. A notebook that fails is left as it was.
+``git diff`` stays empty. A notebook that fails is left as it was. What came out otherwise than it was stored
+is listed, old beside new: after an upgrade of a package, this is the list to read.
 """
 
+import difflib
 import hashlib
 import os
 import sys
@@ -20,8 +22,8 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def execute(path: Path) -> None:
-    """Execute one notebook in a fresh kernel and store its outputs.
+def execute(path: Path) -> list[str]:
+    """Execute one notebook in a fresh kernel, store its outputs and return what moved, as lines of text.
 
     Raises:
         CellExecutionError: when a cell fails; the file is unchanged then.
@@ -59,6 +61,44 @@ def execute(path: Path) -> None:
     beside = path.with_suffix(".part")
     nbformat.write(notebook, beside)
     os.replace(beside, path)
+    return moved(stored, notebook)
+
+
+def moved(stored: dict[str, list], notebook: nbformat.NotebookNode) -> list[str]:
+    """Compare stored outputs with the new ones: old and new lines of text for each cell that changed.
+
+    Args:
+        stored: the old outputs of each code cell, by the cell's id. A cell without any is not compared.
+        notebook: the notebook with its new outputs.
+    """
+    lines = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not stored.get(cell.id):
+            continue
+        name = f"  cell {cell.execution_count}"
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            name += " (trained or timed: its Check passed)"
+        old, new = _text(stored[cell.id]), _text(cell.outputs)
+        for kind, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            if kind != "equal":
+                lines += [name, *(f"    old: {line}" for line in old[i:j])]
+                lines += [f"    new: {line}" for line in new[k:m]]
+        if _pictures(stored[cell.id]) != _pictures(cell.outputs):
+            lines.append(f"{name}: the figure changed; `nbdiff-web` shows both")
+    return lines
+
+
+def _text(outputs: list) -> list[str]:
+    """Return the lines of text that a reader sees of a cell's outputs."""
+    seen = []
+    for output in outputs:
+        text = output.get("text") or output.get("evalue") or output.get("data", {}).get("text/plain", "")
+        seen += text.splitlines()
+    return seen
+
+
+def _pictures(outputs: list) -> list[str]:
+    return [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
 
 
 def main(paths: list[Path]) -> int:
@@ -67,12 +107,12 @@ def main(paths: list[Path]) -> int:
     for path in paths or course_notebooks(FOLDER):
         start = time.perf_counter()
         try:
-            execute(path.resolve())
+            changes = execute(path.resolve())
         except CellExecutionError as problem:
             failed = 1
             print(f"{path.name} FAILED and was left as it was:\n{problem}", file=sys.stderr)
         else:
-            print(f"{path.name}: {time.perf_counter() - start:.0f} s", flush=True)
+            print("\n".join([f"{path.name}: {time.perf_counter() - start:.0f} s", *changes]), flush=True)
     return failed
 
 

@@ -216,3 +216,28 @@ def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
     assert execute_notebooks.main([path]) == 1
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_moved_is_listed_old_beside_new(tmp_path, capsys):
+    def stored(source, output, *tags):
+        return new_code_cell(source, outputs=[output], metadata={"tags": list(tags)})
+
+    picture = new_output("display_data", {"image/png": "AAAA", "text/plain": "<Figure>"})
+    number = new_output("execute_result", {"text/plain": "0.25"}, execution_count=3)
+    cells = [
+        stored("print('rows 3')\nprint('RMSE 0.90')", new_output("stream", text="rows 3\nRMSE 0.93\n")),
+        stored("print(7)", new_output("stream", text="7\n")),
+        stored("0.5", number, "nbval-ignore-output"),
+        new_code_cell("print('new cell')"),
+        stored("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", picture),
+    ]
+    path = tmp_path / "00_test.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    assert execute_notebooks.main([path]) == 0
+    out = capsys.readouterr().out
+    assert "  cell 1\n    old: RMSE 0.93\n    new: RMSE 0.90\n" in out and "rows 3" not in out
+    assert "  cell 3 (trained or timed: its Check passed)\n    old: 0.25\n    new: 0.5\n" in out
+    assert "cell 2" not in out and "cell 4" not in out
+    assert "cell 5: the figure changed" in out
+    assert execute_notebooks.main([path]) == 0
+    assert "cell" not in capsys.readouterr().out
