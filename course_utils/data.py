@@ -53,6 +53,10 @@ SHA256 = {
 COLUMNS = ["user_id", "movie_id", "rating", "timestamp"]
 INTER_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 EXPECTED = f"four whole numbers separated by tabs ({', '.join(COLUMNS)}), the rating from 1 to 5"
+HEADER_HINT = (
+    "; or, for a table of your own, a header line with columns for user, item and rating, such as "
+    "'user,item,rating'. Add one, or name the columns: load_ratings(path, user='...', item='...', rating='...')"
+)
 RATING_LINE = re.compile("\t".join(["([0-9]{1,18})"] * 4))  # 18 digits always fit in int64
 TITLE_AND_YEAR = re.compile(r"(.*?)\s*\(([0-9]{4})\)(?: \(V\))?\s*")  # (V) marks a video release
 # fmt: off
@@ -204,7 +208,7 @@ def _fetch(target: Path, sources: Sequence[Source]) -> None:
             print(f"MovieLens 100K from {failures[-1]}", flush=True)
             continue
         for name, content in contents.items():
-            _write(target / name, content)
+            write_whole(target / name, content)
         return
     raise DataError(
         "MovieLens 100K could not be fetched:\n  - " + "\n  - ".join(failures) + "\n"
@@ -315,7 +319,7 @@ def _read_archive(archive: Path, source: Source) -> dict[str, bytes]:
     return contents
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it appears whole or not at all, even if the power fails."""
     if path.exists():  # checked before; never overwrite what a user put there
         return
@@ -334,35 +338,70 @@ def _write(path: Path, content: bytes) -> None:
 # --- Reading --------------------------------------------------------------------------------------
 
 
-def load_ratings(path: str | Path | None = None) -> pd.DataFrame:
-    """Read ratings, in file order.
+def load_ratings(
+    path: str | Path | None = None,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    timestamp: str | None = None,
+) -> pd.DataFrame:
+    """Read ratings, in file order: MovieLens 100K, or a table of your own.
 
-    ``path`` is a text file without header line, one rating a line, four whole numbers separated by
-    tabs: user id, movie id, rating 1 to 5, Unix time in seconds. ``None`` means MovieLens 100K,
-    which is fetched when needed and checked by its SHA-256 every time.
+    ``None`` means MovieLens 100K, which is fetched when needed and checked by its SHA-256 every time.
+    A file without header line is in the format of its ``u.data``: one rating a line, four whole numbers
+    separated by tabs: user id, movie id, rating 1 to 5, Unix time in seconds. Both give a table of shape
+    (n_ratings, 4), all int64: ``user_id``, ``movie_id``, ``rating`` (stars), ``timestamp`` (seconds since
+    1970, UTC), with the ids of the file. MovieLens 100K: (100000, 4).
 
-    Returns a table of shape (n_ratings, 4), all int64: ``user_id``, ``movie_id``, ``rating``
-    (stars), ``timestamp`` (seconds since 1970, UTC). MovieLens 100K: (100000, 4).
+    Any other table is CSV or TSV in UTF-8 with a header line: a column each for user, item and rating, perhaps
+    one for the time, and others, which are left out. The names are recognized (``tables.NAMES``) or given.
+    Ids may be any text. They are kept as written, so "007" is not "7". The result has the columns
 
-    Raises DataError if the data cannot be fetched or a line is malformed (names file and line).
+    - ``user_id`` and ``movie_id``: int64 codes from 0 to the number of users (items) - 1, in the order of the
+      ids sorted as text (by code point), so that the order of the lines does not matter,
+    - ``rating``: float64, on any scale; ``timestamp``: int64, only if the file has it,
+    - ``user`` and ``item``: the ids as pandas Categoricals. ``ratings["item"].cat.categories[movie_id]`` is the
+      id as in the file. They take a few bytes a row, and the way back survives splits, sorts and merges.
+
+    Args:
+        path: the file.
+        user, item, rating, timestamp: names of the columns, for a header line with other names.
+
+    Raises:
+        DataError: if the data cannot be fetched or read, or lines are malformed; names file and lines.
+        ValueError: for names of columns without a file.
     """
+    named = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+    if path is None and any(named.values()):
+        raise ValueError("user, item, rating and timestamp name columns of a file: give its path as well.")
     path = _find_tables(fetch_movielens())[0] if path is None else Path(path)
-    rows = []
+    from course_utils import tables  # here, because it imports this module
+
     try:
-        # "replace" lets bytes that are not text reach the check below, which names their line.
-        with open(path, encoding="utf-8-sig", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
-                line = line.rstrip("\n")
-                if number == 1 and line == INTER_HEADER:  # the form inside the wheel
-                    continue
-                match = RATING_LINE.fullmatch(line)
-                if not match or not 1 <= int(match[3]) <= 5:
-                    raise DataError(f"{path}, line {number} is {line[:80]!r}. Expected: {EXPECTED}.")
-                rows.append(match.groups())
+        if any(named.values()) or tables.has_header(path):
+            return tables.read_table(path, named)
+        return _read_official(path)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _read_official(path: Path) -> pd.DataFrame:
+    """Read the format of ``u.data``; DataError names a malformed line, OSError is for the caller."""
+    rows = []
+    # "replace" lets bytes that are not text reach the check below, which names their line.
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.rstrip("\n")
+            if number == 1 and line == INTER_HEADER:  # the form inside the wheel
+                continue
+            match = RATING_LINE.fullmatch(line)
+            if not match or not 1 <= int(match[3]) <= 5:
+                hint = HEADER_HINT if number == 1 else ""
+                raise DataError(f"{path}, line {number} is {line[:80]!r}. Expected: {EXPECTED}{hint}.")
+            rows.append(match.groups())
     if not rows:
-        raise DataError(f"{path}, line 1: there are no ratings. Expected: {EXPECTED}.")
+        raise DataError(f"{path}, line 1: there are no ratings. Expected: {EXPECTED}{HEADER_HINT}.")
     return pd.DataFrame(np.array(rows).astype("int64"), columns=COLUMNS)
 
 
