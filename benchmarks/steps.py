@@ -7,8 +7,8 @@ two things still touch the whole table at every step (seen in Keras 3.15 on Tens
 - ``Embedding`` looks up in the *value* of its variable. Once a variable is updated in place by rows, TensorFlow
   copies it for each such read. So even plain SGD, whose update touches only the rows, pays for the copy.
 
-``RowEmbedding`` looks up in the variable itself, ``RowAdam`` updates only the rows of the batch. With both, a
-step costs the same for a thousand rows and for a million.
+``scaling.RowEmbedding`` looks up in the variable itself, ``scaling.RowAdam`` updates only the rows of the
+batch. With both, a step costs the same for a thousand rows and for a million.
 """
 
 import json
@@ -17,53 +17,14 @@ import sys
 import time
 from pathlib import Path
 
-from course_utils import models
+from course_utils.models import matrix_factorization
+from course_utils.scaling import RowAdam, by_rows
 
 import keras
 import numpy as np
-import tensorflow as tf
 import worker
 
 BATCH, K, WARM_UP = 1024, 64, 5
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class RowEmbedding(keras.layers.Embedding):
-    """An Embedding that reads only the rows that it looks up, also after they were updated by rows."""
-
-    def call(self, inputs):
-        """Return the rows ``inputs`` of the table."""
-        return tf.gather(self.embeddings.value, inputs)
-
-
-@keras.saving.register_keras_serializable(package="benchmarks")
-class RowAdam(keras.optimizers.Adam):
-    """Adam that leaves alone the rows of a table that the batch did not look up ("lazy Adam").
-
-    Two things differ from Keras' Adam, so a model trained with it has other figures:
-
-    - Rows that were not looked up stay as they are. In Adam their momenta decay and still move them.
-    - A row that a batch looks up several times has its gradients added before they are squared, as for a dense
-      gradient. Keras 3.15 squares each of them and then adds, which gives such a row a larger step.
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable; the gradient of a table comes as rows, some of them several times."""
-        if not isinstance(gradient, tf.IndexedSlices):
-            return super().update_step(gradient, variable, learning_rate)
-        rows, place = tf.unique(gradient.indices)
-        gradient = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
-        index = self._get_variable_index(variable)
-        momenta, velocities = self._momentums[index].value, self._velocities[index].value
-        step = tf.cast(self.iterations + 1, gradient.dtype)
-        alpha = tf.cast(learning_rate, gradient.dtype)
-        alpha *= tf.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-        m, v = tf.gather(momenta, rows), tf.gather(velocities, rows)
-        m += (1 - self.beta_1) * (gradient - m)
-        v += (1 - self.beta_2) * (tf.square(gradient) - v)
-        momenta.scatter_update(tf.IndexedSlices(m, rows))
-        velocities.scatter_update(tf.IndexedSlices(v, rows))
-        variable.scatter_sub(tf.IndexedSlices(alpha * m / (tf.sqrt(v) + self.epsilon), rows))
 
 
 class _StepTimes(keras.callbacks.Callback):
@@ -80,26 +41,22 @@ class _StepTimes(keras.callbacks.Callback):
 
 
 LOOKUP, TABLE = {"lookup_l2": 0.12, "bias_lookup_l2": 0.02}, {"table_l2": 0.01}
-# variant -> (penalties, optimizer, embedding layer)
+# variant -> (penalties, optimizer, whether look-ups read only their rows)
 VARIANTS = {
-    "table_l2, Adam": (TABLE, keras.optimizers.Adam, keras.layers.Embedding),
-    "table_l2, SGD": (TABLE, keras.optimizers.SGD, keras.layers.Embedding),
-    "lookup_l2, Adam": (LOOKUP, keras.optimizers.Adam, keras.layers.Embedding),
-    "lookup_l2, SGD": (LOOKUP, keras.optimizers.SGD, keras.layers.Embedding),
-    "lookup_l2, SGD, by rows": (LOOKUP, keras.optimizers.SGD, RowEmbedding),
-    "lookup_l2, Adam, by rows": (LOOKUP, RowAdam, RowEmbedding),
+    "table_l2, Adam": (TABLE, keras.optimizers.Adam, False),
+    "table_l2, SGD": (TABLE, keras.optimizers.SGD, False),
+    "lookup_l2, Adam": (LOOKUP, keras.optimizers.Adam, False),
+    "lookup_l2, SGD": (LOOKUP, keras.optimizers.SGD, False),
+    "lookup_l2, SGD, by rows": (LOOKUP, keras.optimizers.SGD, True),
+    "lookup_l2, Adam, by rows": (LOOKUP, RowAdam, True),
 }
 
 
 def build(variant: str, rows: int) -> keras.Model:
     """Return the compiled matrix factorization of one variant, with ``rows`` users and as many movies."""
-    penalties, optimizer, embedding = VARIANTS[variant]
-    usual = models.layers.Embedding
-    models.layers.Embedding = embedding
-    try:
-        model = models.matrix_factorization(rows, rows, K=K, mu=3.5, **penalties)
-    finally:
-        models.layers.Embedding = usual
+    penalties, optimizer, only_rows = VARIANTS[variant]
+    model = matrix_factorization(rows, rows, K=K, mu=3.5, **penalties)
+    model = by_rows(model) if only_rows else model
     model.compile(optimizer=optimizer(0.001), loss="mse", jit_compile=False)
     return model
 

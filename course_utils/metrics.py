@@ -38,12 +38,13 @@ def bias_baseline(
     """Fit rating = mu + b_u + b_i without any network (notebook 01).
 
     A bias is the mean of what the rest of the formula leaves over, drawn towards zero as if ``damping`` more
-    ratings of exactly zero were there. Movie biases and user biases are computed in turns until they agree.
+    ratings of exactly zero were there. Movie biases and user biases are computed in turns.
 
     Args:
         train: ratings with the columns user_id, movie_id, rating.
         damping: how many zeros to add to each mean, 0 or more.
-        rounds: how many turns, at least 1. Ten are plenty on MovieLens 100K.
+        rounds: how many turns, at least 1. On MovieLens 100K, more than ten lower the test RMSE by 0.0002
+            only. The biases themselves settle after some 200, and move by up to 0.05 stars until then.
 
     Returns:
         mu in stars, b_u by user_id, b_i by movie_id. Ids that are not in ``train`` have no entry.
