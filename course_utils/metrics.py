@@ -71,7 +71,8 @@ def bias_baseline(
 def baseline_scores(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Return the test RMSE of the four baselines of notebook 01, weakest first: what a model has to beat.
 
-    Users and movies without a training rating fall back to the global mean, or to a bias of zero.
+    Users and movies without a training rating fall back to the global mean, or to a bias of zero. Predictions
+    are cut to the range of the training ratings.
 
     Args:
         train: ratings to learn from, with the columns user_id, movie_id, rating.
@@ -85,7 +86,7 @@ def baseline_scores(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]
         "global mean": pd.Series(mu, index=test.index),
         "user mean": test["user_id"].map(user_mean).fillna(mu),
         "movie mean": test["movie_id"].map(movie_mean).fillna(mu),
-        "both biases": both.clip(1, 5),
+        "both biases": both.clip(train["rating"].min(), train["rating"].max()),
     }
     return {name: rmse(test["rating"], prediction) for name, prediction in predictions.items()}
 

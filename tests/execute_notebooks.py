@@ -104,7 +104,7 @@ def _pictures(outputs: list) -> list[str]:
 def main(paths: list[Path]) -> int:
     """Execute the notebooks one after the other; return 1 when one failed."""
     failed = 0
-    for path in paths or course_notebooks(FOLDER):
+    for path in paths or [*course_notebooks(FOLDER), FOLDER / "project.ipynb"]:
         start = time.perf_counter()
         try:
             changes = execute(path.resolve())

@@ -981,6 +981,9 @@ def test_columns_with_names_of_their_own(tmp_path):
     table = data.load_ratings(write(tmp_path, content), user="who", item="title", timestamp="when")
     assert table.iloc[0].tolist() == [0, 0, 4.0, 7, "Ann", "Dune"]
     assert "timestamp" not in data.load_ratings(write(tmp_path, content), user="who", item="title")
+    # A byte order mark is no part of the first name.
+    table = data.load_ratings(write(tmp_path, "\ufeff" + content), user="who", item="title")
+    assert table["user"].tolist() == ["Ann"]
     # A name that is given beats one that would be recognized.
     table = data.load_ratings(write(tmp_path, "user,item,rating,score\na,b,1,9\n"), rating="score")
     assert table["rating"].tolist() == [9]

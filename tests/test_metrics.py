@@ -105,3 +105,13 @@ def test_baselines_on_the_source_split(ratings):
     scores = baseline_scores(*split_ratings(ratings))
     published = {"global mean": 1.119, "user mean": 1.036, "movie mean": 1.012, "both biases": 0.930}
     assert {name: round(score, 3) for name, score in scores.items()} == published
+
+
+def test_baselines_are_cut_to_the_scale_of_the_training_ratings():
+    """Ratings from 10 to 100. User 0 and movie 0 get only the highest, and meet in the test part alone."""
+    rows = [(user, movie, 10 if user and movie else 100) for user in range(10) for movie in range(10)]
+    ratings = pd.DataFrame(rows, columns=["user_id", "movie_id", "rating"])
+    train, test = ratings.iloc[1:], ratings.iloc[:1]
+    mu, b_u, b_i = bias_baseline(train)
+    assert mu + b_u[0] + b_i[0] > 110
+    assert baseline_scores(train, test)["both biases"] == 0
