@@ -1,5 +1,6 @@
 """The pins agree with each other, and the commands do what README.md says."""
 
+import json
 import os
 import re
 import subprocess
@@ -155,6 +156,9 @@ def test_lab_finds_the_settings_of_the_course(monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "mine")
     first, second = cli.lab_environment()["JUPYTER_CONFIG_PATH"].split(os.pathsep)
     assert (Path(first) / "labconfig" / "page_config.json").is_file() and second == "mine"
+    defaults = json.loads((Path(first) / "labconfig" / "default_setting_overrides.json").read_text())
+    viewers = defaults["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Markdown Preview"}, "the glossary should open as a page, not as its source"
     monkeypatch.delenv("JUPYTER_CONFIG_PATH")
     assert cli.lab_environment()["JUPYTER_CONFIG_PATH"] == first
 
