@@ -1,0 +1,283 @@
+"""What happens when ratings, movies or machines become many: ``scale.py [PART ...]`` writes scale.csv.
+
+The parts are those of notebook 09, at sizes that a notebook should not wait for:
+
+- ``stream``: 20 million ratings, made, stored, and trained on for one epoch by one process of bounded memory,
+- ``steps``: what a training step costs with other numbers of factors and other batch sizes,
+- ``workers``: one process against two that train one network together,
+- ``als``: Spark's ALS on the course's split, and on more and more ratings with one core and with two,
+- ``neighbors``: the ten best of a million items, exactly and approximately.
+
+Every measurement runs in a fresh process. One row of scale.csv is one figure: part, setting, measure, value.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import run
+import worker
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = ("part", "setting", "measure", "value", "status", *run.MACHINE, "error")
+DENSE, ROWS = "lookup_l2, Adam", "lookup_l2, Adam, by rows"  # variants of steps.py
+# Chosen on a validation part of the course's training set, from rank 10, 20, 50 and reg 0.1, 0.15, 0.2.
+ALS = {"alone": {"rank": 50, "reg": 0.1}, "on what the biases leave over": {"rank": 20, "reg": 0.15}}
+
+
+# --- One measurement, in its own process ----------------------------------------------------------
+
+
+def measure_stream(n_ratings: int) -> dict[str, float]:
+    """Make, store and train on so many ratings; return RMSEs, speeds and the peak memory of all of it."""
+    from course_utils import scaling, streaming
+    from course_utils.metrics import rmse
+    from course_utils.models import matrix_factorization
+
+    import keras
+    import numpy as np
+
+    batch, K, learning_rate = min(16_384, n_ratings // 100), 16, 0.02
+    keras.utils.set_random_seed(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "ratings")
+        chunks = streaming.synthetic_ratings(n_ratings, n_ratings // 100, max(2000, n_ratings // 1000))
+        about, write_seconds = worker.timed(
+            lambda: streaming.write_ratings(chunks, folder, files=max(2, n_ratings // 1_000_000))
+        )
+        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        (mu, b_u, b_i), bias_seconds = worker.timed(lambda: streaming.streamed_biases(folder))
+        test = list(streaming.read_files(folder, "test"))
+        user, movie, stars = (
+            np.concatenate([rows[n] for rows in test]) for n in ("user_id", "movie_id", "rating")
+        )
+        bias_rmse = rmse(stars, (mu + b_u[user] + b_i[movie]).clip(1, 5))
+        sizes = about["n_users"], about["n_items"], K
+        model = matrix_factorization(*sizes, lookup_l2=0.03, bias_lookup_l2=0.005, mu=about["mean"])
+        model = scaling.by_rows(model)
+        steps = streaming.batches_per_epoch(folder, batch)
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        model.compile(optimizer=scaling.RowAdam(schedule), loss="mse", steps_per_execution=16)
+        data = streaming.rating_dataset(folder, batch)
+        _, fit_seconds = worker.timed(lambda: model.fit(data, verbose=0, shuffle=False))
+        predicted = model.predict([user, movie], batch_size=8192, verbose=0).clip(1, 5)
+    return {
+        "training ratings": about["n_train"],
+        "test ratings": about["n_test"],
+        "parameters": model.count_params(),
+        "made and stored per second": n_ratings / write_seconds,
+        "MB of Parquet": megabytes,
+        "seconds of the biases": bias_seconds,
+        "test RMSE, both biases": bias_rmse,
+        "test RMSE, matrix factorization": rmse(stars, predicted),
+        "seconds of the epoch": fit_seconds,
+        "trained per second": steps * batch / fit_seconds,
+        "peak memory in MB": worker.peak_megabytes(),
+    }
+
+
+def measure_steps(variant: str, rows: int, K: int, batch: int, number: int) -> dict[str, float]:
+    """Return the milliseconds of a training step."""
+    import steps
+
+    steps.K, steps.BATCH = K, batch
+    return {"ms a step": 1000 * steps.seconds_per_step(variant, rows, number)}
+
+
+def measure_workers(n: int, batch: int, epochs: int) -> dict[str, float]:
+    """Train on the course's training set with n workers; return seconds and the last loss."""
+    from course_utils import scaling, streaming
+    from course_utils.data import load_ratings, split_ratings
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, out = Path(temporary, "ratings"), Path(temporary, "out")
+        streaming.write_ratings([split_ratings(load_ratings())[0]], folder, files=1, test_share=0)
+        processes = scaling.start_workers(n, folder, out, batch_size=batch, epochs=epochs, every=10**6)
+        done, whole = worker.timed(lambda: scaling.wait_for_workers(processes, out, limit=600))
+    seconds = max(one["seconds"] for one in done)
+    return {
+        "steps": done[0]["steps"],
+        "last loss": done[0]["loss"],
+        "ms a step": 1000 * seconds / (done[0]["steps"] - 1),
+        "seconds with the start": whole,
+    }
+
+
+def measure_als(rows: int, cores: int) -> dict[str, float]:
+    """Fit Spark's ALS: on the course's split (rows = 0), or on so many made ratings."""
+    from course_utils import engines, metrics, streaming
+    from course_utils.data import load_ratings, split_ratings
+
+    import numpy as np
+    import pandas as pd
+
+    if hasattr(os, "sched_setaffinity"):  # Spark's own threads must not use more cores than its workers
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    if rows == 0:
+        train, test = split_ratings(load_ratings())
+    else:
+        made = pd.concat(streaming.synthetic_ratings(rows, rows // 100, max(2000, rows // 1000)))
+        train, test = made.iloc[: int(0.99 * rows)], made.iloc[int(0.99 * rows) :].head(20_000)
+    mu, b_u, b_i = metrics.bias_baseline(train)
+
+    def biases(part):
+        return mu + part["user_id"].map(b_u).fillna(0) + part["movie_id"].map(b_i).fillna(0)
+
+    measured = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        files = {name: str(Path(temporary, f"{name}.parquet")) for name in ("train", "test")}
+        test.assign(row=np.arange(len(test))).to_parquet(files["test"])
+        for name in ALS if rows == 0 else ("alone",):
+            base = lambda part, name=name: 0 if name == "alone" else biases(part)  # noqa: E731
+            train.assign(target=train["rating"] - base(train)).to_parquet(files["train"])
+            chosen = ALS[name] if rows == 0 else {"rank": 10, "reg": 0.1}
+            result = engines.run_engine("als", {**files, **chosen, "cores": cores}, limit=1200)
+            measured[f"fit seconds, {name}"] = result["fit_seconds"]
+            if rows == 0:
+                empty = mu if name == "alone" else 0
+                predicted = np.array([empty if p is None else p for p in result["predictions"]]) + base(test)
+                measured[f"test RMSE, {name}"] = metrics.rmse(test["rating"], predicted.clip(1, 5))
+    measured["start seconds"] = result["start_seconds"]
+    return measured
+
+
+def measure_neighbors(n_items: int, lists: int) -> dict[str, float]:
+    """Search among so many items, exactly and approximately."""
+    from course_utils import engines
+
+    probes = [8, 32, 128]
+    result = engines.run_engine("neighbors", {"n_items": n_items, "lists": lists, "probes": probes})
+    measured = {"seconds to build": result["build_seconds"], "ms, exact": result["exact_ms"]}
+    for one in result["approximate"]:
+        for key in ("ms", "recall", "speed_up"):
+            measured[f"{key}, {one['probes']} lists"] = one[key]
+    return measured
+
+
+MEASURE = {
+    "stream": measure_stream,
+    "steps": measure_steps,
+    "workers": measure_workers,
+    "als": measure_als,
+    "neighbors": measure_neighbors,
+}
+
+
+# --- The driver -----------------------------------------------------------------------------------
+
+
+def plan(quick: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield part, setting and arguments of all measurements."""
+    n = 100_000 if quick else 20_000_000
+    yield "stream", f"{n:,} ratings", {"n_ratings": n}
+    rows = 1_000 if quick else 100_000
+    for variant in (DENSE, ROWS):
+        number = 3 if quick else 20 if variant == DENSE else 100
+        for K, batch in ((8, 1024), (64, 1024), (256, 1024), (64, 8192)):
+            setting = f"{variant}; {rows:,} rows; K = {K}; batch {batch:,}"
+            yield "steps", setting, {"variant": variant, "rows": rows, "K": K, "batch": batch, "number": number}
+    for batch, epochs in ((1024, 1), (16_384, 20)):
+        for workers in (1, 2):
+            arguments = {"n": workers, "batch": batch, "epochs": 1 if quick else epochs}
+            yield "workers", f"{workers} process{'es' * (workers > 1)}; batch {batch:,}", arguments
+    for size in (0,) if quick else (0, 100_000, 1_000_000, 4_000_000):
+        for cores in (1, 2):
+            setting = (
+                f"{f'{size:,} ratings' if size else 'split of the course'}; {cores} core{'s' * (cores > 1)}"
+            )
+            yield "als", setting, {"rows": size, "cores": cores}
+    n, lists = (10_000, 128) if quick else (1_000_000, 2048)
+    yield "neighbors", f"{n:,} items; {lists} lists", {"n_items": n, "lists": lists}
+
+
+def measure(part: str, arguments: dict[str, Any], options: run.Options) -> dict[str, float]:
+    """Run one measurement in a fresh process and return its figures.
+
+    Raises:
+        run.Failure: when it has none.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary, "measured.json")
+        command = [sys.executable, str(HERE / "scale.py"), "--measure", part, json.dumps(arguments), str(out)]
+        run.execute(command, run.environment(options), options.limit)
+        return json.loads(out.read_text(encoding="utf-8"))
+
+
+def scale(parts: list[str], options: run.Options) -> None:
+    """Measure the parts and store them; rows of other parts stay as they were."""
+    order = {name: place for place, name in enumerate(MEASURE)}
+    planned = list(plan(options.quick))
+    place = {(part, setting): number for number, (part, setting, _) in enumerate(planned)}
+
+    def position(row: dict[str, Any]) -> tuple[int, int]:
+        return order[row["part"]], place.get((row["part"], row["setting"]), len(place))
+
+    table = run.Table(options.out / "scale.csv", COLUMNS, ("part", "setting", "measure"), position)
+    table.drop(lambda row: row["part"] in parts)
+    for part, setting, arguments in planned:
+        if part not in parts:
+            continue
+        row = {"part": part, "setting": setting} | run.machine(options)
+        result = run.attempt(lambda p=part, a=arguments: {"figures": measure(p, a, options)})
+        if result["status"] != "ok":
+            table.add({**row, **result, "measure": ""})
+        for name, value in result.get("figures", {}).items():
+            table.add({**row, "status": "ok", "measure": name, "value": float(f"{value:.6g}")})
+            print(f"    {name}: {value:,.4g}", flush=True)
+
+
+def table(folder: Path = HERE) -> str:
+    """Return scale.csv as a Markdown table: a row for each setting, its figures in one cell."""
+    lines = ["| part | setting | measured |", "| --- | --- | --- |"]
+    settings: dict[tuple[str, str], list[str]] = {}
+    for row in run.read_rows(folder / "scale.csv"):
+        figure = f"{row['measure']} {_short(float(row['value']))}" if row["status"] == "ok" else row["error"]
+        settings.setdefault((row["part"], row["setting"]), []).append(figure)
+    return "\n".join(
+        [
+            *lines,
+            *(f"| {part} | {setting} | {' · '.join(found)} |" for (part, setting), found in settings.items()),
+        ]
+    )
+
+
+def _short(value: float) -> str:
+    """Return a figure with about four digits: 1,328,552 -> 1,329,000; 0.90731 -> 0.9073."""
+    return f"{float(f'{value:.4g}'):,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def main(arguments: list[str]) -> None:
+    """Measure one thing (in a process of its own), or all of them."""
+    if arguments[:1] == ["--measure"]:
+        part, given, out = arguments[1:]
+        worker.limit_cores()
+        Path(out).write_text(json.dumps(MEASURE[part](**json.loads(given))), encoding="utf-8")
+        return
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--table", action="store_true", help="only print scale.csv as a Markdown table")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(MEASURE)}; all when none is named")
+    parser.add_argument("--quick", action="store_true", help="a trial of small size, into a temporary folder")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=1800, help="seconds for one measurement")
+    parser.add_argument("--out", type=Path, help="folder of scale.csv")
+    chosen = parser.parse_args(arguments)
+    if chosen.table:
+        print(table(chosen.out or HERE))
+        return
+    if unknown := set(chosen.parts) - set(MEASURE):
+        parser.error(f"There is no part {sorted(unknown)[0]!r}. The parts are {', '.join(MEASURE)}.")
+    out = chosen.out or (Path(tempfile.mkdtemp(prefix="scale-")) if chosen.quick else HERE)
+    options = run.Options(out, HERE / ".envs", chosen.threads, chosen.limit, quick=chosen.quick)
+    start = time.perf_counter()
+    scale(chosen.parts or list(MEASURE), options)
+    print(f"{time.perf_counter() - start:.0f} s, results in {out / 'scale.csv'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,486 @@
+"""Ratings that do not fit into memory: make or parse them in pieces, store as Parquet, read as batches.
+
+Nothing here ever holds all ratings. A *chunk* is a table of at most about a million ratings with the columns
+user_id (int32), movie_id (int32), rating (float32, stars) and timestamp (int64, seconds since 1970). Users and
+movies are numbered from 0. Notebook 09 shows how the pieces go together:
+
+    synthetic_ratings or movielens_ratings  ->  write_ratings  ->  rating_dataset  ->  model.fit
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+CHUNK = 1_000_000  # ratings in memory at once while they are made or parsed
+BLOCK = 16 * 1024**2  # bytes of a text file in memory at once
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.int32()),
+        ("movie_id", pa.int32()),
+        ("rating", pa.float32()),
+        ("timestamp", pa.int64()),
+    ]
+)
+
+
+# --- Making ratings -------------------------------------------------------------------------------
+
+
+def synthetic_ratings(
+    n_ratings: int, n_users: int, n_items: int, *, half_stars: bool = False, seed: int = 0, chunk: int = CHUNK
+) -> Iterator[pd.DataFrame]:
+    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie as in MovieLens 32M.
+
+    rating = 3.51 + b_u + b_i + P_u . Q_i + noise, rounded and cut to the scale. The constants below are set so
+    that 100,000 ratings of 943 users and 1,682 movies have about the long tails, the spread and the baseline
+    RMSE of MovieLens 100K (a test compares them). What real ratings have and these do not: genres, fashions,
+    friends, and users who pick movies that suit them.
+
+    - Users: at least 20 ratings each where n_ratings allows it, the rest log-normal: few users rate very much.
+    - Movies: drawn with log-normal popularity. Nobody rates a movie twice.
+    - Biases: normal. Popular movies are a little better liked.
+    - Factors: 8, each weaker than the one before. A network has to find them again.
+    - Timestamps: a user arrives at some time within 20 years and then rates about once a minute.
+
+    Args:
+        n_ratings: how many in all; exactly that many are made.
+        n_users: number of users. Memory grows with it: about 16 bytes each.
+        n_items: number of movies. Memory grows with it: about 60 bytes each.
+        half_stars: 0.5, 1.0, ... 5.0 as in MovieLens 10M and later, instead of 1, 2, ... 5.
+        seed: the same seed and sizes give the same ratings.
+        chunk: about how many ratings to make at once.
+
+    Raises:
+        ValueError: for sizes below 1, fewer ratings than users, or so many ratings that the busiest user would
+            have to rate more than two thirds of all movies.
+    """
+    if min(n_users, n_items, chunk) < 1 or n_ratings < n_users:
+        raise ValueError(
+            f"Expected at least one user, one movie, one rating a chunk and one rating a user, but got "
+            f"{n_users} users, {n_items} movies, chunk={chunk} and {n_ratings} ratings."
+        )
+    rng = np.random.default_rng([seed, 0])
+    counts = _ratings_per_user(rng, n_ratings, n_users)
+    if counts.max() > n_items * 2 / 3:
+        raise ValueError(
+            f"The busiest of {n_users:,} users would have to rate {counts.max():,} of {n_items:,} movies, more "
+            "than two thirds. Ask for fewer ratings, more users or more movies."
+        )
+    fame = rng.normal(size=n_items)
+    popularity = np.cumsum(np.exp(1.5 * fame.clip(-3, 3)))
+    popularity /= popularity[-1]
+    b_i = (0.44 * (0.25 * fame + np.sqrt(1 - 0.25**2) * rng.normal(size=n_items))).astype("float32")
+    strength = 1 / np.sqrt(np.arange(1, 9))
+    strength *= 0.4 / np.linalg.norm(strength)  # so that P_u . Q_i has a standard deviation of 0.4 stars
+    Q = (rng.normal(size=(n_items, 8)) * strength).astype("float32")
+    at_once = max(1, round(chunk * n_users / n_ratings))
+    for first in range(0, n_users, at_once):
+        # A generator of its own for each chunk: no chunk depends on how the others were made.
+        rng = np.random.default_rng([seed, 1, first])
+        part = counts[first : first + at_once]
+        user, movie_id = _distinct_movies(rng, part, popularity)
+        b_u = rng.normal(0, 0.4, len(part)).astype("float32")
+        P = rng.normal(size=(len(part), 8)).astype("float32")
+        stars = 3.51 + b_u[user] + b_i[movie_id] + np.einsum("nk,nk->n", P[user], Q[movie_id])
+        stars += rng.normal(0, 0.88, len(user)).astype("float32")
+        stars = (np.rint(2 * stars) / 2).clip(0.5, 5) if half_stars else np.rint(stars).clip(1, 5)
+        arrival = 1_000_000_000 + rng.integers(0, 20 * 365 * 86_400, len(part))
+        waited = np.cumsum(rng.exponential(60, len(user)))
+        waited -= np.repeat(waited[np.cumsum(part) - part], part)  # counted from the user's first rating
+        yield pd.DataFrame(
+            {
+                "user_id": (first + user).astype("int32"),
+                "movie_id": movie_id.astype("int32"),
+                "rating": stars.astype("float32"),
+                "timestamp": arrival[user] + waited.astype("int64"),
+            }
+        )
+
+
+def _ratings_per_user(rng: np.random.Generator, n_ratings: int, n_users: int) -> np.ndarray:
+    """Return how many ratings each user gives: whole numbers that add up to n_ratings exactly."""
+    least = min(20, n_ratings // n_users)
+    activity = np.cumsum(np.exp(1.1 * rng.normal(size=n_users).clip(-2.4, 2.4)))
+    edges = np.rint(activity / activity[-1] * (n_ratings - least * n_users)).astype("int64")
+    return least + np.diff(edges, prepend=0)
+
+
+def _distinct_movies(
+    rng: np.random.Generator, counts: np.ndarray, popularity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw counts[u] different movies for each user u; return user and movie, sorted by both.
+
+    Drawing again for what came twice gives the same distribution as drawing without replacement.
+    """
+    n_items, pairs, missing = len(popularity), np.empty(0, "int64"), counts.copy()
+    while missing.any():
+        user = np.repeat(np.arange(len(counts)), missing)
+        movie = np.searchsorted(popularity, rng.random(len(user)), side="right").clip(max=n_items - 1)
+        drawn = np.unique(user * n_items + movie)
+        drawn = drawn[~_among(drawn, pairs)]
+        pairs = np.insert(pairs, np.searchsorted(pairs, drawn), drawn)  # stays sorted
+        missing -= np.bincount(drawn // n_items, minlength=len(counts))
+    return pairs // n_items, pairs % n_items
+
+
+def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Return which values are in a sorted array. (``np.isin`` would sort everything again.)"""
+    if len(ordered) == 0:
+        return np.zeros(len(values), bool)
+    return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values
+
+
+# --- Parsing the official files -------------------------------------------------------------------
+
+HEADER = "userId,movieId,rating,timestamp"
+FORMATS = {  # ending -> (separator, header line, what a good line looks like)
+    ".data": ("\t", None, "userId, movieId, rating and timestamp, separated by tabs, as in u.data (100K)"),
+    ".dat": ("::", None, "userId::movieId::rating::timestamp, as in ratings.dat (1M, 10M)"),
+    ".csv": (",", HEADER, f"{HEADER}, as in ratings.csv (20M, 25M, 32M)"),
+}
+
+
+class RatingsFileError(ValueError):
+    """A file of ratings can't be read. The message names the file, the line, and what was expected."""
+
+
+def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
+    """Read an official MovieLens file of ratings, chunk by chunk, with its original ids.
+
+    The ending decides how: ``u.data`` (100K, tabs), ``ratings.dat`` (1M and 10M, "::") or ``ratings.csv`` (20M,
+    25M and 32M, commas and a header line). The formats are described in the README of each data set
+    (GroupLens, https://grouplens.org/datasets/movielens/).
+
+    Args:
+        path: the file, unpacked.
+
+    Raises:
+        RatingsFileError: for another ending, a missing header, an empty file, and for any line that is not two
+            whole ids from 0 to 2**31 - 1, a rating from 0.5 to 5 in steps of 0.5, and a whole timestamp.
+        OSError: when the file can't be opened.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise RatingsFileError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
+    separator, header, _ = FORMATS[path.suffix]
+    with open(path, "rb") as file:
+        if header and (found := file.readline(200).strip().decode("utf-8-sig", "replace")) != header:
+            raise RatingsFileError(f"{path}, line 1: expected the header {header!r}, but it is {found[:80]!r}.")
+        line, rows = (2 if header else 1), 0
+        while block := file.read(BLOCK):
+            block += file.readline()  # up to the end of the line
+            yield _parse(block, path, separator, line)
+            rows += 1
+            line += block.count(b"\n")
+    if not rows:
+        raise RatingsFileError(f"{path}: there are no ratings in this file.")
+
+
+def _parse(block: bytes, path: Path, separator: str, line: int) -> pd.DataFrame:
+    """Turn whole lines into a table; a bad one raises RatingsFileError with its number."""
+    text, problem = block, "a value is outside its range"
+    if separator == "::":
+        # A comma in such a file is as wrong as a stray colon, so it must not become a separator.
+        text = block.replace(b",", b"?").replace(b"::", b",")
+    try:
+        delimiter = "\t" if separator == "\t" else ","
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(text),
+            pyarrow.csv.ReadOptions(column_names=SCHEMA.names, block_size=len(text) + 1),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
+            pyarrow.csv.ConvertOptions(column_types=SCHEMA, null_values=[]),
+        )
+        chunk = table.to_pandas()
+        stars = chunk["rating"].to_numpy()
+        good = (stars >= 0.5) & (stars <= 5) & (stars * 2 % 1 == 0)
+        if good.all() and (chunk[["user_id", "movie_id", "timestamp"]] >= 0).all(axis=None):
+            return chunk
+    except pa.ArrowInvalid as error:
+        problem = str(error)
+    # Something is wrong, so now the slow way: find the line.
+    whole, stars = r"\s*([0-9]{1,18})\s*", r"\s*([0-9]+(?:\.[0-9]*)?)\s*"
+    good_line = re.compile(re.escape(separator).join([whole, whole, stars, whole]))
+    lines = block.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    for place, text in enumerate(lines, start=line):
+        match = good_line.fullmatch(text)
+        if not match or max(int(match[1]), int(match[2])) >= 2**31 or float(match[3]) * 2 not in range(1, 11):
+            found, expected = text.rstrip("\r")[:80], FORMATS[path.suffix][2]
+            raise RatingsFileError(f"{path}, line {place} is {found!r}. Expected: {expected}.")
+    last = line + block.count(b"\n")
+    raise RatingsFileError(f"{path}, between lines {line} and {last}: {problem}.")
+
+
+class RowNumbers:
+    """Number ids from 0 in the order in which they appear: tables get no gaps, and ids can be found again.
+
+    The movies of MovieLens 1M have ids up to 3,952, but only 3,706 of them have ratings. In larger data sets
+    the gaps are far wider, and each would be an unused row of Q.
+    """
+
+    def __init__(self, originals: Iterable[int] = ()):
+        self._index = pd.Index(np.asarray(list(originals), "int64"))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def number(self, ids: np.ndarray) -> np.ndarray:
+        """Return the row number of each id (int32); ids seen for the first time get the next numbers."""
+        new = pd.unique(ids[~np.isin(ids, self._index.to_numpy())])
+        if len(new):
+            self._index = self._index.append(pd.Index(new, dtype="int64"))
+        return self._index.get_indexer(ids).astype("int32")
+
+    def original(self, rows: np.ndarray) -> np.ndarray:
+        """Return the id of each row number (int64); IndexError for a row that does not exist."""
+        return self._index.to_numpy()[rows]
+
+
+# --- Parquet --------------------------------------------------------------------------------------
+
+
+def import_movielens(path: str | Path, folder: str | Path, *, test_share: float = 0.01, seed: int = 0) -> dict:
+    """Turn an official MovieLens file into Parquet files, with ids from 0. Memory stays bounded.
+
+    The original ids are stored beside them: ``np.load(folder / "user_ids.npy")[row]`` is the user of a row of
+    P, and ``movie_ids.npy`` does the same for Q.
+
+    Args:
+        path: what ``movielens_ratings`` reads.
+        folder, test_share, seed: as for ``write_ratings``.
+
+    Returns:
+        What ``write_ratings`` returns.
+
+    Raises:
+        RatingsFileError: for a bad line. Nothing is left behind then.
+        ValueError, FileExistsError: as ``write_ratings`` does.
+    """
+    numbers = {"user_id": RowNumbers(), "movie_id": RowNumbers()}
+
+    def chunks():
+        for chunk in movielens_ratings(path):
+            yield chunk.assign(**{name: to.number(chunk[name].to_numpy()) for name, to in numbers.items()})
+        for name, to in numbers.items():
+            np.save(Path(f"{folder}.part", f"{name}s.npy"), to.original(np.arange(len(to))))
+
+    # A line of the official files takes 20 to 30 bytes.
+    files = 1 + Path(path).stat().st_size // (25 * CHUNK)
+    return write_ratings(chunks(), folder, files=files, test_share=test_share, seed=seed)
+
+
+def write_ratings(
+    chunks: Iterable[pd.DataFrame], folder: str | Path, *, files: int, test_share: float = 0.01, seed: int = 0
+) -> dict:
+    """Scatter chunks at random over Parquet files: ``train-00000.parquet``, ... and ``test-00000.parquet``.
+
+    This is the first half of shuffling what does not fit into memory: after it, every file is a random sample
+    of all ratings. ``read_files`` does the second half: it takes one file at a time and mixes its rows.
+    So every batch is a random sample of all ratings, although never more than one file is in memory.
+
+    Args:
+        chunks: tables with user_id, movie_id (both from 0), rating and timestamp. Each becomes one row group
+            (the piece in which Parquet stores and reads) in every file.
+        folder: must not exist yet. It appears whole or not at all.
+        files: number of training files. One for each million ratings is a good choice: 16 MB while it is read.
+        test_share: share of the ratings, drawn at random, that is held out for the test.
+        seed: of both draws.
+
+    Returns:
+        What is also stored in ``about.json``: n_users, n_items, n_train, n_test, mean (of the training part).
+
+    Raises:
+        FileExistsError: when the folder exists.
+        ValueError: for no training ratings, negative ids, files below 1, or a share outside [0, 1).
+    """
+    folder, part = Path(folder), Path(f"{folder}.part")
+    if not 0 <= test_share < 1 or files < 1:
+        raise ValueError(f"Expected 0 <= test_share < 1 and files >= 1, but got {test_share} and {files}.")
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists. Delete it, or choose another folder: nothing is overwritten.")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    rng, total = np.random.default_rng(seed), 0.0
+    about = {"n_users": 0, "n_items": 0, "n_train": 0, "n_test": 0}
+    try:
+        with contextlib.ExitStack() as stack:
+            writers: dict[int, pq.ParquetWriter] = {}
+            for chunk in chunks:
+                if chunk[["user_id", "movie_id"]].min(axis=None) < 0:
+                    raise ValueError("user_id and movie_id must be 0 or more: they are row numbers of P and Q.")
+                about["n_users"] = max(about["n_users"], int(chunk["user_id"].max()) + 1)
+                about["n_items"] = max(about["n_items"], int(chunk["movie_id"].max()) + 1)
+                target = rng.integers(0, files, len(chunk))
+                target[rng.random(len(chunk)) < test_share] = -1
+                about["n_test"] += int((target == -1).sum())
+                about["n_train"] += int((target >= 0).sum())
+                total += float(chunk["rating"].to_numpy()[target >= 0].sum(dtype="float64"))
+                for number, rows in chunk.groupby(target):
+                    if number not in writers:
+                        name = "test-00000" if number == -1 else f"train-{number:05}"
+                        writer = pq.ParquetWriter(part / f"{name}.parquet", SCHEMA)
+                        writers[number] = stack.enter_context(writer)
+                    writers[number].write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False))
+        if not about["n_train"]:
+            raise ValueError("There are no training ratings to write.")
+        about["mean"] = total / about["n_train"]
+        Path(part, "about.json").write_text(json.dumps(about), encoding="utf-8")
+        os.replace(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return about
+
+
+def about_ratings(folder: str | Path) -> dict:
+    """Return n_users, n_items, n_train, n_test and mean of a folder that ``write_ratings`` wrote.
+
+    Raises:
+        FileNotFoundError: when it is no such folder.
+    """
+    path = Path(folder, "about.json")
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no about.json: write the ratings with write_ratings first.")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+def read_files(
+    folder: str | Path, part: str = "train", *, seed: int | None = None, epoch: int = 0, first_row: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Read one Parquet file after the other, in a random order and with mixed rows when there is a seed.
+
+    Args:
+        folder: what ``write_ratings`` wrote.
+        part: "train" or "test".
+        seed: of the order; None keeps that of the files.
+        epoch: number of the epoch, from 0. Each has an order of its own.
+        first_row: leave out this many ratings of that order. Files that are left out are not read.
+
+    Yields:
+        user_id (int32), movie_id (int32) and rating (float32), each of shape (n,).
+
+    Raises:
+        FileNotFoundError: when there are no such files.
+    """
+    paths = sorted(Path(folder).glob(f"{part}-*.parquet"))
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder} holds no {part}-*.parquet: write the ratings with write_ratings first."
+        )
+    if seed is not None:
+        paths = [paths[place] for place in np.random.default_rng([seed, epoch]).permutation(len(paths))]
+    for number, path in enumerate(paths):
+        size = pq.read_metadata(path).num_rows
+        if first_row >= size:
+            first_row -= size
+            continue
+        table = pq.read_table(path, columns=SCHEMA.names[:3])
+        order = np.arange(size)
+        if seed is not None:
+            order = np.random.default_rng([seed, epoch, number]).permutation(size)
+        order, first_row = order[first_row:], 0
+        yield {name: table[name].to_numpy()[order] for name in table.column_names}
+
+
+def rating_batches(
+    folder: str | Path,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epochs: int = 1,
+    skip: int = 0,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Cut the shuffled training ratings into batches. The rest of an epoch that fills no batch is left out.
+
+    Args:
+        folder: what ``write_ratings`` wrote.
+        batch_size: ratings in a batch.
+        seed: of the order. The same seed gives the same batches.
+        epochs: how many times to go through all ratings.
+        skip: leave out so many batches at the beginning without reading them: where a training goes on.
+
+    Yields:
+        ``({"user_id": (batch, 1), "movie_id": (batch, 1)}, rating (batch, 1))``, what ``model.fit`` takes.
+
+    Raises:
+        ValueError: when there are fewer training ratings than one batch takes.
+    """
+    per_epoch = batches_per_epoch(folder, batch_size)
+    for epoch in range(skip // per_epoch, epochs):
+        done = skip - epoch * per_epoch if epoch == skip // per_epoch else 0
+        rest = None
+        for rows in read_files(folder, seed=seed, epoch=epoch, first_row=done * batch_size):
+            if rest is not None:
+                rows = {name: np.concatenate([rest[name], rows[name]]) for name in rows}
+            full = len(rows["rating"]) // batch_size * batch_size
+            for start in range(0, full, batch_size):
+                cut = {name: values[start : start + batch_size, None] for name, values in rows.items()}
+                stars = cut.pop("rating")
+                yield cut, stars
+            rest = {name: values[full:] for name, values in rows.items()}
+
+
+def batches_per_epoch(folder: str | Path, batch_size: int) -> int:
+    """Return how many full batches an epoch has; ValueError when there is not even one."""
+    n_train = about_ratings(folder)["n_train"]
+    if not 1 <= batch_size <= n_train:
+        raise ValueError(f"batch_size must lie between 1 and the {n_train:,} ratings, but it is {batch_size}.")
+    return n_train // batch_size
+
+
+def rating_dataset(folder: str | Path, batch_size: int, *, seed: int = 0, epochs: int = 1, skip: int = 0):
+    """Return ``rating_batches`` as a ``tf.data.Dataset`` that reads the next batches while the network learns.
+
+    Args:
+        folder, batch_size, seed, epochs, skip: as for ``rating_batches``.
+    """
+    import tensorflow as tf  # here, so that the rest works without TensorFlow's 300 MB of memory
+
+    ids = tf.TensorSpec((batch_size, 1), tf.int32)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: rating_batches(folder, batch_size, seed=seed, epochs=epochs, skip=skip),
+        output_signature=({"user_id": ids, "movie_id": ids}, tf.TensorSpec((batch_size, 1), tf.float32)),
+    )
+    left = max(0, epochs * batches_per_epoch(folder, batch_size) - skip)
+    return dataset.apply(tf.data.experimental.assert_cardinality(left)).prefetch(8)
+
+
+def streamed_biases(
+    folder: str | Path, damping: float = 5.0, rounds: int = 5
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Fit rating = mu + b_u + b_i like ``metrics.bias_baseline``, one file at a time.
+
+    Args:
+        folder: what ``write_ratings`` wrote.
+        damping: how many zeros to add to each mean.
+        rounds: how many turns; each reads all ratings twice.
+
+    Returns:
+        mu in stars, b_u of shape (n_users,), b_i of shape (n_items,).
+    """
+    about = about_ratings(folder)
+    mu, sizes = about["mean"], {"user_id": about["n_users"], "movie_id": about["n_items"]}
+    biases = {name: np.zeros(size) for name, size in sizes.items()}
+    counts = {name: np.zeros(size) for name, size in sizes.items()}
+    for turn in range(rounds):
+        for name, other in (("movie_id", "user_id"), ("user_id", "movie_id")):
+            left = np.zeros(sizes[name])
+            for rows in read_files(folder):
+                rest = rows["rating"] - mu - biases[other][rows[other]]
+                left += np.bincount(rows[name], rest, minlength=sizes[name])
+                if turn == 0:
+                    counts[name] += np.bincount(rows[name], minlength=sizes[name])
+            biases[name] = left / np.maximum(counts[name] + damping, 1e-12)
+    return mu, biases["user_id"], biases["movie_id"]
