@@ -61,9 +61,10 @@ SUBMISSIONS ?= submissions
 grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
 	$(PY) -m grading.grade "$(SUBMISSIONS)"
 
-bench: data ## measure our models beside other libraries (about half an hour; installs each library apart)
+bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (about 40 minutes)
 	$(PY) benchmarks/run.py
 	$(PY) benchmarks/table.py
+	$(PY) benchmarks/scale.py
 
 format: $(READY) ## format and lint code and notebooks
 	$(PY) -m ruff format .
