@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test data notebooks exercises grade bench format pins clean
+.PHONY: help setup tools lab test data notebooks exercises grade slides site bench format pins clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -60,6 +60,13 @@ exercises: data tools ## execute the solutions and make the exercises from them
 SUBMISSIONS ?= submissions
 grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
 	$(PY) -m grading.grade "$(SUBMISSIONS)"
+
+slides: tools ## write one offline deck a notebook into build/slides
+	$(PY) -m slides
+
+site: tools ## build the website into build/site
+	$(PY) -m sphinx -W --keep-going -q -b html -c site -d build/doctrees . build/site
+	@echo "Open build/site/index.html"
 
 bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (about 40 minutes)
 	$(PY) benchmarks/run.py
