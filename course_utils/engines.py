@@ -173,8 +173,8 @@ def item_vectors(n_items: int, K: int, seed: int = 0) -> tuple[np.ndarray, np.nd
 def same_length(Q: np.ndarray) -> np.ndarray:
     """Add a column to Q that gives all rows the same length, so that the best product is the nearest point.
 
-    For rows of equal length, |u - q|^2 = |u|^2 + |q|^2 - 2 u.q is smallest where u.q is largest. A user gets 0
-    in the new column, which leaves the product as it was. (Bachrach and others, "Speeding Up the Xbox
+    For rows of equal length, ``|u - q|^2 = |u|^2 + |q|^2 - 2 u.q`` is smallest where ``u.q`` is largest. A user
+    gets 0 in the new column, which leaves the product as it was. (Bachrach and others, "Speeding Up the Xbox
     Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys 2014)
     """
     squares = (Q**2).sum(axis=1)
