@@ -52,7 +52,9 @@ def execute(path: Path) -> list[str]:
             if cell.metadata.get("timed_source") == source:
                 cell.outputs = stored[cell.id]
             cell.metadata["timed_source"] = source
-    slides = {key: value for key, value in notebook.metadata.items() if key == "rise"}  # settings of live slides
+    slides = {
+        key: value for key, value in notebook.metadata.items() if key == "rise"
+    }  # settings of live slides
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
