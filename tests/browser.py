@@ -7,15 +7,12 @@ import pytest
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 # Chromium's sandbox needs rights that a container does not have. The tests only open pages of this course.
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+OPTIONS = ["--no-sandbox"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium: the one on the PATH, or that of ``playwright install chromium``.
-
-    A fresh one for each test, because one that has shown dozens of decks may hang (seen with Chromium 156).
-    """
+    """A headless Chromium: the one on the PATH, or that of ``playwright install chromium``."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make tools")
     with playwright.sync_playwright() as api:
         path = next(filter(None, map(shutil.which, CHROMIUM)), None) or api.chromium.executable_path
