@@ -67,7 +67,8 @@ html_theme_options = {
     "show_navbar_depth": 1,
 }
 
-# Buttons that open a notebook in Colab or Binder need to know where the repository is. A workflow knows its own
+# The button that opens a notebook in Binder needs to know where the repository is. (There is none for Colab: it
+# opens a notebook without the repository around it, so course_utils would be missing.) A workflow knows its own
 # address, so a copy of the repository links to itself; elsewhere pyproject.toml says it. Neither: no buttons.
 _repository = os.environ.get("COURSE_REPOSITORY_URL") or _project.get("urls", {}).get("Repository", "")
 if _repository:
@@ -77,7 +78,6 @@ if _repository:
         "use_repository_button": True,
         "use_issues_button": True,
         "launch_buttons": {
-            "colab_url": "https://colab.research.google.com",
             "binderhub_url": "https://mybinder.org",
             "notebook_interface": "jupyterlab",
         },

@@ -126,11 +126,10 @@ def test_every_picture_says_what_it_shows(site):
     assert not short, "Set mystnb.image.alt in the metadata of the cell that draws it: " + str(short)
 
 
-def test_notebooks_have_buttons_for_colab_and_binder(site):
+def test_notebooks_have_a_button_for_binder(site):
     links = Page(site / "notebooks" / "04_matrix_factorization.html").links
-    place = "somebody/a-copy/blob/main/notebooks/04_matrix_factorization.ipynb"
-    assert f"https://colab.research.google.com/github/{place}" in links
     assert any(link.startswith("https://mybinder.org/v2/gh/somebody/a-copy/main?") for link in links)
+    assert not any("colab" in link for link in links)
 
 
 def test_the_api_page_has_every_module_and_function(site):
