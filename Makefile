@@ -45,7 +45,8 @@ data: $(READY) ## fetch MovieLens 100K into data/ (make lab does it too)
 	@$(PY) -m course_utils data
 
 test: data tools ## run every test: the helpers, the rules, every notebook
-	$(PY) -m pytest tests notebooks solutions --cov=course_utils -n 2 --dist loadfile
+	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 --dist loadfile
+	$(PY) -m pytest tests/test_browser.py
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made
 	$(PY) tests/execute_notebooks.py
