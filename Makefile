@@ -49,23 +49,23 @@ test: data tools ## run every test: the helpers, the rules, every notebook
 	$(PY) -m pytest tests/test_browser.py
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made
-	$(PY) tests/execute_notebooks.py
+	$(PY) -m tools.execute
 	$(PY) -m ruff format --quiet notebooks
 
 exercises: data tools ## execute the solutions and make the exercises from them
-	$(PY) tests/execute_notebooks.py $(sort $(wildcard solutions/[0-9][0-9]_*.ipynb))
+	$(PY) -m tools.execute $(sort $(wildcard solutions/[0-9][0-9]_*.ipynb))
 	$(PY) -m ruff format --quiet solutions
-	$(PY) -m grading.release
+	$(PY) -m tools.grading.release
 
 SUBMISSIONS ?= submissions
 grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
-	$(PY) -m grading.grade "$(SUBMISSIONS)"
+	$(PY) -m tools.grading.grade "$(SUBMISSIONS)"
 
 slides: tools ## write one offline deck a notebook into build/slides
-	$(PY) -m slides
+	$(PY) -m tools.slides
 
 site: tools ## build the website into build/site
-	$(PY) -m sphinx -W --keep-going -q -b html -c site -d build/doctrees . build/site
+	$(PY) -m sphinx -W --keep-going -q -b html -c tools/site -d build/doctrees . build/site
 	@echo "Open build/site/index.html"
 
 bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (about 40 minutes)

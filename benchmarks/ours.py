@@ -88,7 +88,7 @@ def fit_and_score(
 def fit_history(train: pd.DataFrame, test: pd.DataFrame, seed: int, **options) -> Result:
     """Train the network of notebook 07 as that notebook does, and measure it. The options are its parts."""
     from course_utils.data import load_movies, load_users
-    from course_utils.models import history_inputs, history_model, side_features
+    from course_utils.history import history_inputs, history_model, side_features
     from course_utils.training import set_seed
 
     import keras

@@ -36,7 +36,8 @@ ALS = {"alone": {"rank": 50, "reg": 0.1}, "on what the biases leave over": {"ran
 
 def measure_stream(n_ratings: int) -> dict[str, float]:
     """Make, store and train on so many ratings; return RMSEs, speeds and the peak memory of all of it."""
-    from course_utils import scaling, streaming
+    from course_utils import made
+    from course_utils.large import scaling, streaming
     from course_utils.metrics import rmse
     from course_utils.models import matrix_factorization
 
@@ -47,7 +48,7 @@ def measure_stream(n_ratings: int) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "ratings")
-        chunks = streaming.synthetic_ratings(n_ratings, n_ratings // 100, max(2000, n_ratings // 1000))
+        chunks = made.synthetic_ratings(n_ratings, n_ratings // 100, max(2000, n_ratings // 1000))
         about, write_seconds = worker.timed(
             lambda: streaming.write_ratings(chunks, folder, files=max(2, n_ratings // 1_000_000))
         )
@@ -92,8 +93,8 @@ def measure_steps(variant: str, rows: int, K: int, batch: int, number: int) -> d
 
 def measure_workers(n: int, batch: int, epochs: int) -> dict[str, float]:
     """Train on the course's training set with n workers; return seconds and the last loss."""
-    from course_utils import scaling, streaming
     from course_utils.data import load_ratings, split_ratings
+    from course_utils.large import scaling, streaming
 
     with tempfile.TemporaryDirectory() as temporary:
         folder, out = Path(temporary, "ratings"), Path(temporary, "out")
@@ -111,8 +112,10 @@ def measure_workers(n: int, batch: int, epochs: int) -> dict[str, float]:
 
 def measure_als(rows: int, cores: int) -> dict[str, float]:
     """Fit Spark's ALS: on the course's split (rows = 0), or on so many made ratings."""
-    from course_utils import engines, metrics, streaming
+    from course_utils import made as made_up
+    from course_utils import metrics
     from course_utils.data import load_ratings, split_ratings
+    from course_utils.large import engines
 
     import numpy as np
     import pandas as pd
@@ -122,7 +125,7 @@ def measure_als(rows: int, cores: int) -> dict[str, float]:
     if rows == 0:
         train, test = split_ratings(load_ratings())
     else:
-        made = pd.concat(streaming.synthetic_ratings(rows, rows // 100, max(2000, rows // 1000)))
+        made = pd.concat(made_up.synthetic_ratings(rows, rows // 100, max(2000, rows // 1000)))
         train, test = made.iloc[: int(0.99 * rows)], made.iloc[int(0.99 * rows) :].head(20_000)
     mu, b_u, b_i = metrics.bias_baseline(train)
 
@@ -149,7 +152,7 @@ def measure_als(rows: int, cores: int) -> dict[str, float]:
 
 def measure_neighbors(n_items: int, lists: int) -> dict[str, float]:
     """Search among so many items, exactly and approximately."""
-    from course_utils import engines
+    from course_utils.large import engines
 
     probes = [8, 32, 128]
     result = engines.run_engine("neighbors", {"n_items": n_items, "lists": lists, "probes": probes})

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from course_utils.large.scaling import RowAdam, by_rows
 from course_utils.models import matrix_factorization
-from course_utils.scaling import RowAdam, by_rows
 
 import keras
 import numpy as np

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from course_utils.data import DataError, fetch_movielens
+from course_utils.checks import DataError
+from course_utils.fetch import fetch_movielens
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = "notebooks/00_welcome.ipynb"

@@ -1,7 +1,5 @@
 """How good are the predictions?"""
 
-import operator
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -105,17 +103,3 @@ def _as_column(values: ArrayLike, name: str) -> np.ndarray:
             "A training that diverged, or a look-up without a match, leaves such values."
         )
     return array.reshape(-1)
-
-
-def whole_number(value: int, name: str) -> int:
-    """Return ``value``, a whole number of at least 1, as a Python int: Keras refuses NumPy's.
-
-    Raises ValueError, with ``name`` in the message, if it is none.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, but it is {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, but it is {number}.")
-    return number

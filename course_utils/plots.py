@@ -10,32 +10,32 @@ from matplotlib.axes import Axes
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6270"
 
 
-def plot_history(
-    history: pd.DataFrame,
+def plot_training(
+    log: pd.DataFrame,
     columns: Mapping[str, str],
     *,
     ylabel: str = "RMSE (stars)",
     baselines: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw figures of a training against the epoch.
+    """Draw numbers of a training against the epoch (from notebook 04 on).
 
     Args:
-        history: one row an epoch, as ``history_frame`` returns it.
+        log: one row an epoch, as ``training.fit`` and ``training_log`` return it.
         columns: which columns to draw, and the label of each.
         ylabel: the label, with its unit, of the vertical axis.
         baselines: horizontal lines to compare with: label -> value.
         ax: where to draw; a new figure when None.
 
     Raises:
-        ValueError: when a column is not in the history.
+        ValueError: when a column is not in the log.
     """
-    missing = [column for column in columns if column not in history.columns]
+    missing = [column for column in columns if column not in log.columns]
     if missing:
-        raise ValueError(f"The history has no column {missing[0]!r}. It has: {', '.join(history.columns)}.")
+        raise ValueError(f"The log has no column {missing[0]!r}. It has: {', '.join(log.columns)}.")
     ax = ax or plt.subplots(figsize=(7, 4))[1]
     for (column, label), color in zip(columns.items(), (BLUE, ORANGE, GREEN), strict=False):
-        ax.plot(history.index, history[column], label=label, color=color, marker="o", markersize=3)
+        ax.plot(log.index, log[column], label=label, color=color, marker="o", markersize=3)
     for (label, value), style in zip((baselines or {}).items(), ("--", ":", "-."), strict=False):
         ax.axhline(value, label=f"{label} ({value:.3f})", color=GREY, linestyle=style)
     ax.set(xlabel="epoch", ylabel=ylabel)

@@ -4,10 +4,9 @@ Everything here is NumPy. Movie ids are row numbers, as in every table of the co
 is unused, so movie 0 is never recommended.
 """
 
-import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from course_utils.metrics import whole_number
+from course_utils.checks import known_id, whole_number
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,7 +34,7 @@ def top_n(scores: ArrayLike, seen: Iterable[int] = (), n: int = 10) -> np.ndarra
     if whole_number(n, "n") > n_movies:
         raise ValueError(f"n={n} is more than the catalogue has: {n_movies} movies.")
     for movie_id in seen:
-        scores[_known(movie_id, n_movies, "movie")] = -np.inf
+        scores[known_id(movie_id, n_movies, "movie")] = -np.inf
     scores[0] = -np.inf
     order = np.argsort(-scores, kind="stable")[:n]  # stable: among equal scores the lower id comes first
     return order[scores[order] > -np.inf]
@@ -57,7 +56,7 @@ def recommend(user_id: int, scores: np.ndarray, seen: np.ndarray, n: int = 10) -
         raise ValueError(
             f"scores and seen must be tables of one shape, not {np.shape(scores)} and {np.shape(seen)}."
         )
-    row = _known(user_id, len(scores) - 1, "user")
+    row = known_id(user_id, len(scores) - 1, "user")
     return top_n(scores[row], np.flatnonzero(seen[row][1:]) + 1, n)
 
 
@@ -157,7 +156,7 @@ def fold_in(
         raise ValueError("The profile is empty: rate at least one movie.")
     if not (l2 > 0 and bias_l2 > 0):
         raise ValueError(f"l2 and bias_l2 must be above 0, but they are {l2} and {bias_l2}.")
-    rows = [_known(movie_id, len(Q) - 1, "movie") for movie_id in stars]
+    rows = [known_id(movie_id, len(Q) - 1, "movie") for movie_id in stars]
     left = np.array(list(stars.values()), "float64") - mu - np.ravel(b_i)[rows]
     if not np.isfinite(left).all():
         raise ValueError("Ratings must be numbers, but at least one is NaN or infinite.")
@@ -173,7 +172,7 @@ def neighbors(movie_id: int, Q: np.ndarray, n: int = 10) -> tuple[np.ndarray, np
     Raises:
         ValueError: for an unknown movie, and for n below 1 or above the number of movies.
     """
-    row = _known(movie_id, len(Q) - 1, "movie")
+    row = known_id(movie_id, len(Q) - 1, "movie")
     unit = Q / np.maximum(np.linalg.norm(Q, axis=1, keepdims=True), 1e-12)
     cosine = unit @ unit[row]
     nearest = top_n(cosine, [row], n)
@@ -190,14 +189,3 @@ def _hits(ranked: Sequence[int], relevant: Collection[int], k: int) -> np.ndarra
         raise ValueError("The list holds a movie twice.")
     wanted = {int(movie) for movie in relevant}
     return np.array([movie in wanted for movie in first], dtype=bool)
-
-
-def _known(value: int, largest: int, kind: str) -> int:
-    """Return an id between 1 and the largest, or raise ValueError."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"A {kind} id is a whole number, but this is {value!r}.") from None
-    if not 1 <= number <= largest:
-        raise ValueError(f"Unknown {kind} {number}: the ids go from 1 to {largest}.")
-    return number

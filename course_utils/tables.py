@@ -8,11 +8,19 @@ import io
 import re
 from pathlib import Path
 
-from course_utils.data import DataError, write_whole
+from course_utils.checks import DataError
 
 import numpy as np
 import pandas as pd
 
+COLUMNS = ["user_id", "movie_id", "rating", "timestamp"]
+INTER_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+EXPECTED = f"four whole numbers separated by tabs ({', '.join(COLUMNS)}), the rating from 1 to 5"
+HEADER_HINT = (
+    "; or, for a table of your own, a header line with columns for user, item and rating, such as "
+    "'user,item,rating'. Add one, or name the columns: load_ratings(path, user='...', item='...', rating='...')"
+)
+RATING_LINE = re.compile("\t".join(["([0-9]{1,18})"] * 4))  # 18 digits always fit in int64
 SEPARATORS = "\t,;"
 # How a column may be called. Capital letters, spaces, "_" and "-" do not matter: "Movie ID" is "movieid".
 NAMES = {
@@ -37,6 +45,39 @@ LAST_SECOND = (
     9_000_000_000  # in the year 2255. pandas' nanoseconds end in 2262; milliseconds of today lie above.
 )
 SHOWN = 5  # so many problems of a file are shown, the others counted
+
+
+def read_ratings(path: Path, named: dict[str, str | None]) -> pd.DataFrame:
+    """Read ratings from any file that ``data.load_ratings`` takes: the work behind it.
+
+    Raises:
+        DataError: when the file can't be read, or lines are malformed.
+    """
+    try:
+        if any(named.values()) or has_header(path):
+            return read_table(path, named)
+        return _read_official(path)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _read_official(path: Path) -> pd.DataFrame:
+    """Read the format of ``u.data``; DataError names a malformed line, OSError is for the caller."""
+    rows = []
+    # "replace" lets bytes that are not text reach the check below, which names their line.
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.rstrip("\n")
+            if number == 1 and line == INTER_HEADER:  # the form inside the wheel
+                continue
+            match = RATING_LINE.fullmatch(line)
+            if not match or not 1 <= int(match[3]) <= 5:
+                hint = HEADER_HINT if number == 1 else ""
+                raise DataError(f"{path}, line {number} is {line[:80]!r}. Expected: {EXPECTED}{hint}.")
+            rows.append(match.groups())
+    if not rows:
+        raise DataError(f"{path}, line 1: there are no ratings. Expected: {EXPECTED}{HEADER_HINT}.")
+    return pd.DataFrame(np.array(rows).astype("int64"), columns=COLUMNS)
 
 
 def has_header(path: Path) -> bool:
@@ -194,57 +235,3 @@ def _wrong_number(role: str, value: str) -> str:
         "timestamp": f"seconds since 1970, 0 to {LAST_SECOND:,}. Convert dates; divide milliseconds by 1000",
     }
     return f"has the {role} {value[:40]!r}. Expected: {expected[role]}."
-
-
-# --- An example -----------------------------------------------------------------------------------
-
-ADJECTIVES = ("Quiet", "Broken", "Golden", "Hidden", "Distant", "Paper", "Winter", "Crooked", "Silver", "Last")
-NOUNS = ("Harbor", "Orchard", "Engine", "Letter", "Mountain", "Mirror", "Station", "Violin", "Island", "Clock")
-
-
-def write_example(path: str | Path, seed: int = 0) -> Path:
-    """Write a made-up CSV of readers, books, half stars and times: about 10,000 ratings in order of time.
-
-    250 readers, known by the number of their library card ("0042"), rate 200 books with 0.5 to 5 stars, 20 to
-    60 books each. A rating is 3.2 stars plus a bias of the reader, a bias of the book, a product of two latent
-    factors (a book gets them from the words of its title), and noise with a standard deviation of 0.6. It does
-    not depend on the time. Readers choose well-known books more often, and books that suit them. Everything
-    follows from ``seed``; no row comes from a real person.
-
-    Args:
-        path: the file to write. Folders on the way are made. It appears whole or not at all.
-        seed: of all draws, 0 or more.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileExistsError: when there is such a file. Nothing is overwritten.
-    """
-    path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists. Move it away, or choose another name: nothing is overwritten.")
-    rng = np.random.default_rng(seed)
-    titles = [f"The {adjective} {noun}" for adjective in ADJECTIVES for noun in NOUNS]
-    titles += [f"{title}, Part Two" for title in titles]
-    cards = [f"{number:04}" for number in rng.choice(10_000, 250, replace=False)]
-    of_adjective, of_noun = rng.normal(0, 0.6, (2, 10, 2))
-    Q = (of_adjective[:, None] + of_noun).reshape(100, 2)
-    Q = np.concatenate([Q, Q])  # both parts of a story suit the same readers
-    P, b_u, b_i = rng.normal(0, 0.6, (250, 2)), rng.normal(0, 0.4, 250), rng.normal(0, 0.4, 200)
-    match = P @ Q.T
-    # The largest sums of a logarithm of a weight and Gumbel noise are a draw by weight, without replacement.
-    wish = rng.normal(0, 1, 200) + b_i + match + rng.gumbel(size=(250, 200))
-    chosen = [np.argsort(-row)[:n] for row, n in zip(wish, rng.integers(20, 61, 250), strict=True)]
-    reader = np.repeat(np.arange(250), [len(books) for books in chosen])
-    book = np.concatenate([rng.permutation(books) for books in chosen])
-    stars = 3.2 + b_u[reader] + b_i[book] + match[reader, book] + rng.normal(0, 0.6, len(book))
-    # Each reader begins on some day of 2023 and rates a book every few days.
-    gaps = pd.Series(rng.integers(60, 500_000, len(book)))
-    time = 1_672_531_200 + rng.integers(0, 31_536_000, 250)[reader] + gaps.groupby(reader).cumsum()
-    table = pd.DataFrame({"reader": np.take(cards, reader), "book": np.take(titles, book)})
-    table = table.assign(stars=(np.round(2 * stars) / 2).clip(0.5, 5), time=time)
-    content = table.sort_values("time", kind="stable").to_csv(index=False, lineterminator="\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.encode())
-    return path

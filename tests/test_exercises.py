@@ -8,16 +8,15 @@ import re
 import tomllib
 from pathlib import Path
 
-from grading import release
+from tools.course import ROOT, course_notebooks
+from tools.exercise_rules import BEGIN, END, exercise_problems
+from tools.grading import release
 
 import nbformat
 import pytest
-from exercise_rules import BEGIN, END, exercise_problems
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebook_rules import course_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
 SOLUTIONS = release.solution_notebooks()
 SCREEN = 40  # lines
 

@@ -1,37 +1,19 @@
 """The glossary: every entry is complete, in its place, and leads to a section that uses the term."""
 
 import re
-from pathlib import Path
 from urllib.parse import unquote
+
+from tools.course import ROOT, anchor, anchors, course_notebooks
+from tools.rules import LINK
 
 import nbformat
 import pytest
-from notebook_rules import LINK, course_notebooks
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = ROOT / "notebooks"
 GLOSSARY = (FOLDER / "glossary.md").read_text(encoding="utf-8")
 # Below each heading: one sentence, an empty line, the Korean term, and the section that introduces it.
 ENTRY = re.compile(r"## (.+)\n\n(.+)\n\n(.+) · \[(\d\d): ([^\]]+)\]\((\S+)\)\n")
 HANGUL = re.compile("[가-힣]")
-
-
-def anchor(heading: str) -> str:
-    """Return the name by which JupyterLab links to a heading."""
-    return heading.strip().replace(" ", "-")
-
-
-def sections(path: Path) -> dict[str, str]:
-    """Return {anchor: text and code of the section, with those of the sections inside it}."""
-    found, levels = {}, {}
-    for cell in nbformat.read(path, as_version=4).cells:
-        for line in cell.source.splitlines():
-            if cell.cell_type == "markdown" and (heading := re.match(r"(#+) (.+)", line)):
-                level = len(heading[1])
-                levels = {name: other for name, other in levels.items() if other < level}
-                levels[anchor(heading[2])] = level
-            for name in levels:
-                found[name] = found.get(name, "") + line + "\n"
-    return found
 
 
 def plain(text: str) -> str:
@@ -73,7 +55,7 @@ def problems(glossary: str, notebooks: dict[str, dict[str, str]]) -> list[str]:
     return found + [f"no link leads to the letter {letter}" for letter in sorted(missing)]
 
 
-NOTEBOOKS = {path.name: sections(path) for path in course_notebooks(FOLDER)}
+NOTEBOOKS = {path.name: anchors(path) for path in course_notebooks(FOLDER)}
 
 
 def test_the_glossary_of_the_course():

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from grading import grade, release, sandbox
+from tools.grading import grade, release, sandbox
 
 import nbformat
 import pytest
@@ -218,7 +218,7 @@ def test_command_line_with_a_real_notebook(tmp_path):
     """What the instructor guide says, on the solution of notebook 02."""
     (tmp_path / "in" / "ada").mkdir(parents=True)
     shutil.copy(release.SOLUTIONS / "02_one_hot.ipynb", tmp_path / "in" / "ada")
-    command = [sys.executable, "-m", "grading.grade", "in", "--only", "02_one_hot", "--out", "points.csv"]
+    command = [sys.executable, "-m", "tools.grading.grade", "in", "--only", "02_one_hot", "--out", "points.csv"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "points.csv").read_text() == "student,02_one_hot,total,of\nada,10,10,10\n"

@@ -1,16 +1,17 @@
 """Every notebook obeys the rules, and every rule can fail."""
 
 import json
-from pathlib import Path
 
-import execute_notebooks
+from tools import execute as execute_notebooks
+from tools.course import ROOT, course_notebooks
+from tools.rules import MAX_LINES, problems
+
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import MAX_LINES, course_notebooks, problems
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = course_notebooks(FOLDER)
 HEAD = """# 01 · A test
 

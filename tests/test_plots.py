@@ -4,7 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from course_utils.plots import ORANGE, plot_history, plot_rmse
+from course_utils.plots import ORANGE, plot_rmse, plot_training
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -20,7 +20,7 @@ def close_figures():
 
 
 def test_history_draws_columns_and_baselines():
-    ax = plot_history(HISTORY, {"rmse": "training", "val_rmse": "validation"}, baselines={"both biases": 0.93})
+    ax = plot_training(HISTORY, {"rmse": "training", "val_rmse": "validation"}, baselines={"both biases": 0.93})
     curve = ax.lines[1]
     assert curve.get_xdata().tolist() == [1, 2] and curve.get_ydata().tolist() == [1.1, 1.0]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -30,12 +30,12 @@ def test_history_draws_columns_and_baselines():
 
 def test_history_takes_an_axis():
     _, ax = plt.subplots()
-    assert plot_history(HISTORY, {"rmse": "training"}, ax=ax) is ax
+    assert plot_training(HISTORY, {"rmse": "training"}, ax=ax) is ax
 
 
 def test_history_names_what_is_missing():
     with pytest.raises(ValueError, match="no column 'RMSE'. It has: rmse, val_rmse"):
-        plot_history(HISTORY, {"RMSE": "training"})
+        plot_training(HISTORY, {"RMSE": "training"})
 
 
 def test_bars_carry_their_numbers():

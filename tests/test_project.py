@@ -1,21 +1,20 @@
 """The project sheet obeys the rules of the notebooks, its points add up, and task A can be solved."""
 
 import re
-from pathlib import Path
 
-from course_utils.data import load_ratings, split_ratings
+from course_utils.data import load_ratings, sizes, split_ratings
+from course_utils.made import write_example
 from course_utils.metrics import baseline_scores, rmse
 from course_utils.models import matrix_factorization
-from course_utils.tables import write_example
 from course_utils.training import set_seed
+from tools import rules
+from tools.course import ROOT, anchor, anchors
 
 import keras
 import nbformat
-import notebook_rules as rules
 import numpy as np
-from test_glossary import anchor, sections
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = ROOT / "notebooks"
 PATH = FOLDER / "project.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)
 TEXT = "\n\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
@@ -24,9 +23,9 @@ TASKS = re.split(r"^## (?=Task )", TEXT, flags=re.MULTILINE)[1:]
 
 def test_the_project_obeys_the_rules_of_the_notebooks():
     nbformat.validate(NOTEBOOK)
-    checks = (rules._metadata, rules._cells, rules._sections)
+    checks = (rules.metadata_problems, rules.cell_problems, rules._sections)
     found = [sentence for check in checks for sentence in check(NOTEBOOK)]
-    assert found + rules._links(NOTEBOOK, PATH) == []
+    assert found + rules.link_problems(NOTEBOOK, PATH) == []
     assert [mark for mark in rules.HEADER if mark not in TEXT.partition("\n## ")[0]] == []
     assert "](00_welcome.ipynb#Course-map)" in TEXT.partition("\n## ")[0] and "## What you learned" in TEXT
 
@@ -35,7 +34,7 @@ def test_links_lead_to_sections():
     for _, _, target in rules.LINK.findall(TEXT):
         file, _, name = target.partition("#")
         if name:
-            assert anchor(name) in sections(FOLDER / file), f"{target} does not exist"
+            assert anchor(name) in anchors(FOLDER / file), f"{target} does not exist"
 
 
 def test_each_task_is_complete_and_the_points_add_up():
@@ -53,8 +52,8 @@ def test_each_task_is_complete_and_the_points_add_up():
 def test_task_a_can_be_solved_as_its_text_says(tmp_path):
     train, test = split_ratings(ratings := load_ratings(write_example(tmp_path / "books.csv")))
     set_seed(0)
-    sizes = [int(ratings[name].max()) + 1 for name in ("user_id", "movie_id")]
-    model = matrix_factorization(*sizes, K=16, lookup_l2=0.06, bias_lookup_l2=0.02, mu=train["rating"].mean())
+    rows = sizes(ratings)
+    model = matrix_factorization(*rows, K=16, lookup_l2=0.06, bias_lookup_l2=0.02, mu=train["rating"].mean())
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 20 * int(np.ceil(len(train) / 256)))
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse", steps_per_execution=16)
     model.fit([train["user_id"], train["movie_id"]], train["rating"], batch_size=256, epochs=20, verbose=0)

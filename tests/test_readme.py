@@ -3,13 +3,13 @@
 import importlib
 import re
 import sys
-from pathlib import Path
+
+from tools.course import ROOT, course_notebooks
+from tools.rules import LINK
 
 import nbformat
 import pytest
-from notebook_rules import LINK, course_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

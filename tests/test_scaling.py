@@ -3,13 +3,13 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from course_utils import engines, scaling, streaming
 from course_utils.data import split_ratings
+from course_utils.large import engines, scaling, streaming
 from course_utils.metrics import rmse
 from course_utils.models import matrix_factorization
 from course_utils.training import set_seed
+from tools.course import ROOT
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 EVERY = 20
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,9 @@ def missing(name):
 
 
 def test_engines_load_neither_tensorflow_nor_scikit_learn():
-    code = "import sys, course_utils.engines; sys.exit(bool({'tensorflow', 'sklearn'} & set(sys.modules)))"
+    code = (
+        "import sys, course_utils.large.engines; sys.exit(bool({'tensorflow', 'sklearn'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

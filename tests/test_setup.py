@@ -11,13 +11,13 @@ from pathlib import Path
 import course_utils
 from course_utils import __main__ as cli
 from course_utils.data import DataError
+from tools.course import ROOT
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 PLATFORMS = [

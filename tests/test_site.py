@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+from tools.course import ROOT
+
 import pytest
 from browser import browser, offline_page, serious_findings  # noqa: F401 - browser is a fixture
 
-ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/somebody/a-copy"
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # Pages with everything that the theme colors: text, formulas, code, outputs, tables, pictures, signatures.
@@ -19,7 +20,7 @@ BOTH_THEMES = (
     "index",
     "notebooks/04_matrix_factorization",
     "notebooks/08_recommendations",
-    "site/api",
+    "tools/site/api",
     "search",
 )
 PHONE = {"width": 390, "height": 844}
@@ -29,7 +30,7 @@ PHONE = {"width": 390, "height": 844}
 def site(tmp_path_factory):
     """The built website, as a folder. The repository's address is set, as the workflow does."""
     pytest.importorskip("myst_nb", reason="Sphinx and MyST-NB are not installed: make tools")
-    from slides.npm import PackageError, unpacked
+    from tools.npm import PackageError, unpacked
 
     try:
         unpacked("mathjax")
@@ -38,7 +39,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-b", "html"]
     done = subprocess.run(
-        [*command, "-c", "site", "-d", str(folder / "doctrees"), ".", str(folder / "html")],
+        [*command, "-c", "tools/site", "-d", str(folder / "doctrees"), ".", str(folder / "html")],
         cwd=ROOT,
         env={**os.environ, "COURSE_REPOSITORY_URL": REPOSITORY},
         capture_output=True,
@@ -89,7 +90,7 @@ def broken_links(folder: Path) -> list[str]:
 
 def test_every_page_is_there(site):
     pages = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
-    sources = [*(f"notebooks/{name}" for name in NOTEBOOKS), "index", "README", "site/api", "search"]
+    sources = [*(f"notebooks/{name}" for name in NOTEBOOKS), "index", "README", "tools/site/api", "search"]
     sources += [f"exercises/{path.stem}" for path in (ROOT / "exercises").glob("*.ipynb")]
     sources += ["INSTRUCTORS", "notebooks/glossary", "data/README", "benchmarks/README"]
     assert pages >= set(sources), set(sources) - pages
@@ -133,7 +134,7 @@ def test_notebooks_have_a_button_for_binder(site):
 
 
 def test_the_api_page_has_every_module_and_function(site):
-    ids = Page(site / "site" / "api.html").ids
+    ids = Page(site / "tools" / "site" / "api.html").ids
     for path in (ROOT / "course_utils").glob("[a-z]*.py"):
         public = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", path.read_text(encoding="utf-8"), re.MULTILINE)
         missing = [name for name in public if f"course_utils.{path.stem}.{name}" not in ids]
@@ -151,7 +152,9 @@ def test_search_finds_embedding(site, browser):  # noqa: F811
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["index", *(f"notebooks/{stem}" for stem in NOTEBOOKS), "site/api", "search"])
+@pytest.mark.parametrize(
+    "name", ["index", *(f"notebooks/{stem}" for stem in NOTEBOOKS), "tools/site/api", "search"]
+)
 def test_page_is_accessible_and_complete_without_a_network(site, browser, name):  # noqa: F811
     path, outside = site / f"{name}.html", []
     formulas = path.read_text(encoding="utf-8").count('<span class="math') + path.read_text(

@@ -2,17 +2,15 @@
 
 import re
 import subprocess
-from pathlib import Path
 
-from slides import npm
+from tools import npm
+from tools.course import ROOT, course_notebooks
 
 import nbformat
 import pytest
 from browser import browser, offline_page, serious_findings  # noqa: F401 - browser is a fixture
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import course_notebooks
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = course_notebooks(ROOT / "notebooks")
 SCREEN = {"width": 1280, "height": 720}
 SMALLEST_CODE = 18  # pixels, on that screen
@@ -35,7 +33,7 @@ MEASURE = """() => {
 @pytest.fixture(scope="module")
 def decks(tmp_path_factory):
     """A folder with a deck of each notebook."""
-    main = pytest.importorskip("slides.__main__", reason="nbconvert is not installed: make tools")
+    main = pytest.importorskip("tools.slides.__main__", reason="nbconvert is not installed: make tools")
     try:
         npm.unpacked("reveal.js"), npm.unpacked("mathjax")
     except npm.PackageError as problem:
@@ -127,7 +125,7 @@ def test_a_pdf_has_one_page_for_each_slide(decks, browser):  # noqa: F811
 
 
 def test_what_slides_need_otherwise_than_pages():
-    main = pytest.importorskip("slides.__main__", reason="nbconvert is not installed: make tools")
+    main = pytest.importorskip("tools.slides.__main__", reason="nbconvert is not installed: make tools")
     answer = "**1. Why?**\n\n<details><summary>Answer</summary>\n\nSo.\n\n</details>"
     summary = {"text/html": "<pre>x</pre>", "text/plain": "\x1b[1mlayers\x1b[0m"}
     notebook = new_notebook(

@@ -2,9 +2,10 @@
 
 import json
 
-from course_utils import streaming
+from course_utils.checks import DataError
+from course_utils.large import streaming
+from course_utils.made import synthetic_ratings
 from course_utils.metrics import baseline_scores, bias_baseline
-from course_utils.streaming import RatingsFileError
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,11 @@ import pytest
 
 
 def made(n=20_000, **options):
-    return pd.concat(streaming.synthetic_ratings(n, n // 100, 2000, **options), ignore_index=True)
+    return pd.concat(synthetic_ratings(n, n // 100, 2000, **options), ignore_index=True)
 
 
 def folder_with(path, n=20_000, files=3, **options):
-    streaming.write_ratings(streaming.synthetic_ratings(n, n // 100, 2000), path, files=files, **options)
+    streaming.write_ratings(synthetic_ratings(n, n // 100, 2000), path, files=files, **options)
     return path
 
 
@@ -43,9 +44,7 @@ def test_made_ratings_have_the_shape_of_movielens(ratings):
             "both biases": scores["both biases"],
         }
 
-    real, synthetic = (
-        shape(table) for table in (ratings, pd.concat(streaming.synthetic_ratings(100_000, 943, 1682)))
-    )
+    real, synthetic = (shape(table) for table in (ratings, pd.concat(synthetic_ratings(100_000, 943, 1682))))
     allowed = {"least active user": 5, "median user": 15, "most active user": 150, "top tenth of users": 0.05}
     allowed |= {"median movie": 10, "most rated movie": 150, "top tenth of movies": 0.08}
     allowed |= {"mean": 0.1, "sd": 0.1, "both biases": 0.02}
@@ -75,7 +74,7 @@ def test_made_ratings_are_exact_in_number_distinct_and_repeatable():
 
 
 def test_chunks_hold_whole_users_and_are_bounded():
-    chunks = list(streaming.synthetic_ratings(20_000, 200, 2000, chunk=2_000))
+    chunks = list(synthetic_ratings(20_000, 200, 2000, chunk=2_000))
     assert len(chunks) == 10 and max(map(len, chunks)) < 5_000
     users = [set(chunk["user_id"]) for chunk in chunks]
     assert sum(map(len, users)) == len(set.union(*users)) == 200
@@ -100,7 +99,7 @@ def test_a_factor_model_can_find_the_signal():
 )
 def test_impossible_sizes_are_refused(sizes, words):
     with pytest.raises(ValueError, match=words):
-        next(streaming.synthetic_ratings(*sizes))
+        next(synthetic_ratings(*sizes))
 
 
 # --- The official formats -------------------------------------------------------------------------
@@ -166,7 +165,7 @@ def test_a_bad_line_is_named(tmp_path, name, bad):
     line = bad.replace("|", separator) if bad != "1|2|3|4" else "1|2|3|4"
     path = write_official(tmp_path, name, line)
     number = 3 if OFFICIAL[name][0] else 2
-    with pytest.raises(RatingsFileError) as found:
+    with pytest.raises(DataError) as found:
         list(streaming.movielens_ratings(path))
     assert f"{path.name}, line {number} is {line!r}. Expected: userId" in str(found.value)
 
@@ -175,13 +174,13 @@ def test_other_spellings_of_a_rating_are_not_blamed(tmp_path):
     """A line that is fine, spelled in another way, must not be named in place of the bad one."""
     path = tmp_path / "ratings.csv"
     path.write_text(f"{streaming.HEADER}\n1,2,3.50,4\n1, 3,5.,4\n1,4,oops,4\n", encoding="utf-8")
-    with pytest.raises(RatingsFileError, match="line 4 is '1,4,oops,4'"):
+    with pytest.raises(DataError, match="line 4 is '1,4,oops,4'"):
         list(streaming.movielens_ratings(path))
 
 
 def test_a_comma_is_no_separator_in_a_dat_file(tmp_path):
     path = write_official(tmp_path, "ml-1m/ratings.dat", "1,661,3,978302109")
-    with pytest.raises(RatingsFileError, match="line 2 is '1,661,3,978302109'"):
+    with pytest.raises(DataError, match="line 2 is '1,661,3,978302109'"):
         list(streaming.movielens_ratings(path))
 
 
@@ -193,7 +192,7 @@ def test_line_numbers_go_on_across_blocks(tmp_path, monkeypatch):
     chunks = list(streaming.movielens_ratings(path))
     assert len(chunks) > 5 and pd.concat(chunks)["user_id"].tolist() == list(range(100, 140))
     path.write_text("\n".join([*lines, "oops"]), encoding="utf-8")
-    with pytest.raises(RatingsFileError, match="line 41 is 'oops'"):
+    with pytest.raises(DataError, match="line 41 is 'oops'"):
         list(streaming.movielens_ratings(path))
 
 
@@ -205,7 +204,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     ):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(RatingsFileError, match=words):
+        with pytest.raises(DataError, match=words):
             list(streaming.movielens_ratings(path))
     with pytest.raises(FileNotFoundError):
         list(streaming.movielens_ratings(tmp_path / "none.csv"))
@@ -231,7 +230,7 @@ def test_import_can_be_undone(tmp_path, name):
 
 def test_a_bad_line_leaves_no_folder_behind(tmp_path):
     path = write_official(tmp_path, "ml-1m/ratings.dat", "oops")
-    with pytest.raises(RatingsFileError):
+    with pytest.raises(DataError):
         streaming.import_movielens(path, tmp_path / "parquet")
     assert sorted(found.name for found in tmp_path.iterdir()) == ["ml-1m"]
 

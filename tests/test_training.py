@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from course_utils.models import matrix_factorization
-from course_utils.training import history_frame, progress_bar, set_seed
+from course_utils.training import progress_bar, set_seed, training_log
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ def test_bad_seed(seed):
 
 def test_history_counts_epochs_from_one():
     _, history = train(1, validation_split=0.25)
-    table = history_frame(history)
+    table = training_log(history)
     assert list(table.index) == [1, 2, 3] and table.index.name == "epoch"
     assert {"loss", "rmse", "val_loss", "val_rmse"} <= set(table.columns)
     assert table["rmse"].to_list() == history.history["rmse"]
@@ -52,7 +52,7 @@ def test_history_counts_epochs_from_one():
 
 def test_empty_history_is_refused():
     with pytest.raises(ValueError, match="epochs=0"):
-        history_frame(keras.callbacks.History())
+        training_log(keras.callbacks.History())
 
 
 def test_progress_bar_shows_epochs(capsys):

@@ -15,6 +15,8 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from course_utils.checks import DataError
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -33,113 +35,6 @@ SCHEMA = pa.schema(
 )
 
 
-# --- Making ratings -------------------------------------------------------------------------------
-
-
-def synthetic_ratings(
-    n_ratings: int, n_users: int, n_items: int, *, half_stars: bool = False, seed: int = 0, chunk: int = CHUNK
-) -> Iterator[pd.DataFrame]:
-    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie as in MovieLens 32M.
-
-    rating = 3.51 + b_u + b_i + P_u . Q_i + noise, rounded and cut to the scale. The constants below are set so
-    that 100,000 ratings of 943 users and 1,682 movies have about the long tails, the spread and the baseline
-    RMSE of MovieLens 100K (a test compares them). What real ratings have and these do not: genres, fashions,
-    friends, and users who pick movies that suit them.
-
-    - Users: at least 20 ratings each where n_ratings allows it, the rest log-normal: few users rate very much.
-    - Movies: drawn with log-normal popularity. Nobody rates a movie twice.
-    - Biases: normal. Popular movies are a little better liked.
-    - Factors: 8, each weaker than the one before. A network has to find them again.
-    - Timestamps: a user arrives at some time within 20 years and then rates about once a minute.
-
-    Args:
-        n_ratings: how many in all; exactly that many are made.
-        n_users: number of users. Memory grows with it: about 16 bytes each.
-        n_items: number of movies. Memory grows with it: about 60 bytes each.
-        half_stars: 0.5, 1.0, ... 5.0 as in MovieLens 10M and later, instead of 1, 2, ... 5.
-        seed: the same seed and sizes give the same ratings.
-        chunk: about how many ratings to make at once.
-
-    Raises:
-        ValueError: for sizes below 1, fewer ratings than users, or so many ratings that the busiest user would
-            have to rate more than two thirds of all movies.
-    """
-    if min(n_users, n_items, chunk) < 1 or n_ratings < n_users:
-        raise ValueError(
-            f"Expected at least one user, one movie, one rating a chunk and one rating a user, but got "
-            f"{n_users} users, {n_items} movies, chunk={chunk} and {n_ratings} ratings."
-        )
-    rng = np.random.default_rng([seed, 0])
-    counts = _ratings_per_user(rng, n_ratings, n_users)
-    if counts.max() > n_items * 2 / 3:
-        raise ValueError(
-            f"The busiest of {n_users:,} users would have to rate {counts.max():,} of {n_items:,} movies, more "
-            "than two thirds. Ask for fewer ratings, more users or more movies."
-        )
-    fame = rng.normal(size=n_items)
-    popularity = np.cumsum(np.exp(1.5 * fame.clip(-3, 3)))
-    popularity /= popularity[-1]
-    b_i = (0.44 * (0.25 * fame + np.sqrt(1 - 0.25**2) * rng.normal(size=n_items))).astype("float32")
-    strength = 1 / np.sqrt(np.arange(1, 9))
-    strength *= 0.4 / np.linalg.norm(strength)  # so that P_u . Q_i has a standard deviation of 0.4 stars
-    Q = (rng.normal(size=(n_items, 8)) * strength).astype("float32")
-    at_once = max(1, round(chunk * n_users / n_ratings))
-    for first in range(0, n_users, at_once):
-        # A generator of its own for each chunk: no chunk depends on how the others were made.
-        rng = np.random.default_rng([seed, 1, first])
-        part = counts[first : first + at_once]
-        user, movie_id = _distinct_movies(rng, part, popularity)
-        b_u = rng.normal(0, 0.4, len(part)).astype("float32")
-        P = rng.normal(size=(len(part), 8)).astype("float32")
-        stars = 3.51 + b_u[user] + b_i[movie_id] + np.einsum("nk,nk->n", P[user], Q[movie_id])
-        stars += rng.normal(0, 0.88, len(user)).astype("float32")
-        stars = (np.rint(2 * stars) / 2).clip(0.5, 5) if half_stars else np.rint(stars).clip(1, 5)
-        arrival = 1_000_000_000 + rng.integers(0, 20 * 365 * 86_400, len(part))
-        waited = np.cumsum(rng.exponential(60, len(user)))
-        waited -= np.repeat(waited[np.cumsum(part) - part], part)  # counted from the user's first rating
-        yield pd.DataFrame(
-            {
-                "user_id": (first + user).astype("int32"),
-                "movie_id": movie_id.astype("int32"),
-                "rating": stars.astype("float32"),
-                "timestamp": arrival[user] + waited.astype("int64"),
-            }
-        )
-
-
-def _ratings_per_user(rng: np.random.Generator, n_ratings: int, n_users: int) -> np.ndarray:
-    """Return how many ratings each user gives: whole numbers that add up to n_ratings exactly."""
-    least = min(20, n_ratings // n_users)
-    activity = np.cumsum(np.exp(1.1 * rng.normal(size=n_users).clip(-2.4, 2.4)))
-    edges = np.rint(activity / activity[-1] * (n_ratings - least * n_users)).astype("int64")
-    return least + np.diff(edges, prepend=0)
-
-
-def _distinct_movies(
-    rng: np.random.Generator, counts: np.ndarray, popularity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw counts[u] different movies for each user u; return user and movie, sorted by both.
-
-    Drawing again for what came twice gives the same distribution as drawing without replacement.
-    """
-    n_items, pairs, missing = len(popularity), np.empty(0, "int64"), counts.copy()
-    while missing.any():
-        user = np.repeat(np.arange(len(counts)), missing)
-        movie = np.searchsorted(popularity, rng.random(len(user)), side="right").clip(max=n_items - 1)
-        drawn = np.unique(user * n_items + movie)
-        drawn = drawn[~_among(drawn, pairs)]
-        pairs = np.insert(pairs, np.searchsorted(pairs, drawn), drawn)  # stays sorted
-        missing -= np.bincount(drawn // n_items, minlength=len(counts))
-    return pairs // n_items, pairs % n_items
-
-
-def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Return which values are in a sorted array. (``np.isin`` would sort everything again.)"""
-    if len(ordered) == 0:
-        return np.zeros(len(values), bool)
-    return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values
-
-
 # --- Parsing the official files -------------------------------------------------------------------
 
 HEADER = "userId,movieId,rating,timestamp"
@@ -148,10 +43,6 @@ FORMATS = {  # ending -> (separator, header line, what a good line looks like)
     ".dat": ("::", None, "userId::movieId::rating::timestamp, as in ratings.dat (1M, 10M)"),
     ".csv": (",", HEADER, f"{HEADER}, as in ratings.csv (20M, 25M, 32M)"),
 }
-
-
-class RatingsFileError(ValueError):
-    """A file of ratings can't be read. The message names the file, the line, and what was expected."""
 
 
 def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
@@ -165,17 +56,17 @@ def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
         path: the file, unpacked.
 
     Raises:
-        RatingsFileError: for another ending, a missing header, an empty file, and for any line that is not two
+        DataError: for another ending, a missing header, an empty file, and for any line that is not two
             whole ids from 0 to 2**31 - 1, a rating from 0.5 to 5 in steps of 0.5, and a whole timestamp.
         OSError: when the file can't be opened.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise RatingsFileError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
+        raise DataError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
     separator, header, _ = FORMATS[path.suffix]
     with open(path, "rb") as file:
         if header and (found := file.readline(200).strip().decode("utf-8-sig", "replace")) != header:
-            raise RatingsFileError(f"{path}, line 1: expected the header {header!r}, but it is {found[:80]!r}.")
+            raise DataError(f"{path}, line 1: expected the header {header!r}, but it is {found[:80]!r}.")
         line, rows = (2 if header else 1), 0
         while block := file.read(BLOCK):
             block += file.readline()  # up to the end of the line
@@ -183,11 +74,11 @@ def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
             rows += 1
             line += block.count(b"\n")
     if not rows:
-        raise RatingsFileError(f"{path}: there are no ratings in this file.")
+        raise DataError(f"{path}: there are no ratings in this file.")
 
 
 def _parse(block: bytes, path: Path, separator: str, line: int) -> pd.DataFrame:
-    """Turn whole lines into a table; a bad one raises RatingsFileError with its number."""
+    """Turn whole lines into a table; a bad one raises DataError with its number."""
     text, problem = block, "a value is outside its range"
     if separator == "::":
         # A comma in such a file is as wrong as a stray colon, so it must not become a separator.
@@ -215,9 +106,9 @@ def _parse(block: bytes, path: Path, separator: str, line: int) -> pd.DataFrame:
         match = good_line.fullmatch(text)
         if not match or max(int(match[1]), int(match[2])) >= 2**31 or float(match[3]) * 2 not in range(1, 11):
             found, expected = text.rstrip("\r")[:80], FORMATS[path.suffix][2]
-            raise RatingsFileError(f"{path}, line {place} is {found!r}. Expected: {expected}.")
+            raise DataError(f"{path}, line {place} is {found!r}. Expected: {expected}.")
     last = line + block.count(b"\n")
-    raise RatingsFileError(f"{path}, between lines {line} and {last}: {problem}.")
+    raise DataError(f"{path}, between lines {line} and {last}: {problem}.")
 
 
 class RowNumbers:
@@ -262,7 +153,7 @@ def import_movielens(path: str | Path, folder: str | Path, *, test_share: float 
         What ``write_ratings`` returns.
 
     Raises:
-        RatingsFileError: for a bad line. Nothing is left behind then.
+        DataError: for a bad line. Nothing is left behind then.
         ValueError, FileExistsError: as ``write_ratings`` does.
     """
     numbers = {"user_id": RowNumbers(), "movie_id": RowNumbers()}

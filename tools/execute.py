@@ -1,4 +1,4 @@
-"""Execute notebooks in place: ``make notebooks``, or this file with the names of notebooks.
+"""Execute notebooks in place: ``make notebooks``, or ``python -m tools.execute`` with the paths of notebooks.
 
 What is stored is what a fresh kernel printed, less what differs from run to run: times of execution, ids of
 widgets, and new seconds in a cell tagged "timing" whose code has not changed. When nothing changed,
@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+from tools.course import NOTEBOOKS, ROOT, course_notebooks
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from notebook_rules import course_notebooks
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -46,7 +46,7 @@ def execute(path: Path) -> list[str]:
         cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.outputs:
             if output.output_type == "error":  # a traceback names the files of this machine
-                output.traceback = [line.replace(str(FOLDER.parent), "..") for line in output.traceback]
+                output.traceback = [line.replace(str(ROOT), "..") for line in output.traceback]
         if "timing" in cell.metadata.get("tags", []):
             source = hashlib.sha256(cell.source.encode()).hexdigest()
             if cell.metadata.get("timed_source") == source:
@@ -108,7 +108,7 @@ def _pictures(outputs: list) -> list[str]:
 def main(paths: list[Path]) -> int:
     """Execute the notebooks one after the other; return 1 when one failed."""
     failed = 0
-    for path in paths or [*course_notebooks(FOLDER), FOLDER / "project.ipynb"]:
+    for path in paths or [*course_notebooks(), NOTEBOOKS / "project.ipynb"]:
         start = time.perf_counter()
         try:
             changes = execute(path.resolve())

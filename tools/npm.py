@@ -11,7 +11,9 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / "build" / "npm"
+from tools.course import ROOT
+
+FOLDER = ROOT / "build" / "npm"
 # Version and SHA-512 (in base64, as `npm view NAME@VERSION dist.integrity` prints it).
 PACKAGES = {
     "reveal.js": (

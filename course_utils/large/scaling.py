@@ -1,6 +1,6 @@
 """Training that takes long or that one process can't do: updates by rows, checkpoints, several workers.
 
-``python -m course_utils.scaling SETTINGS.json RESULT.json`` is one of several processes that train one network
+``python -m course_utils.large.scaling SETTINGS RESULT`` is one of several processes that train one network
 together. A notebook can't be one of them, so notebook 09 starts them with ``start_workers``.
 """
 
@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from course_utils.large.streaming import about_ratings, rating_dataset
 from course_utils.models import matrix_factorization
-from course_utils.streaming import about_ratings, rating_dataset
 from course_utils.training import set_seed
 
 import keras
@@ -277,7 +277,7 @@ def start_workers(
             variables["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
         result = out / f"worker-{number}.json"
         result.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "course_utils.scaling", str(out / "settings.json"), str(result)]
+        command = [sys.executable, "-m", "course_utils.large.scaling", str(out / "settings.json"), str(result)]
         with open(out / f"worker-{number}.txt", "wb") as output:
             process = subprocess.Popen(
                 command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from tools.course import sections
+from tools.rules import cell_problems, link_problems, metadata_problems
+
 import nbformat
-from notebook_rules import _cells, _links, _metadata
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -12,7 +14,12 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 def exercise_problems(path: Path) -> list[str]:
     """Return what is wrong with one solution notebook, one sentence a finding."""
     notebook = nbformat.read(path, as_version=4)
-    return [*_metadata(notebook), *_cells(notebook), *_links(notebook, path), *_exercises(notebook, path)]
+    return [
+        *metadata_problems(notebook),
+        *cell_problems(notebook),
+        *link_problems(notebook, path),
+        *_exercises(notebook, path),
+    ]
 
 
 def _exercises(notebook, path: Path) -> list[str]:
@@ -25,11 +32,11 @@ def _exercises(notebook, path: Path) -> list[str]:
             found.append(f"must link to {target} in its first cell")
     if not re.search(r"\*\*Time:\*\* \d+ minutes", first):
         found.append("must say its minutes: '**Time:** 40 minutes'")
-    sections = _sections(notebook)
-    if not 3 <= len(sections) <= 5:
-        found.append(f"has {len(sections)} exercises ('## 1 · Name (2 points)'): three to five are wanted")
+    exercises = sections(notebook)
+    if not 3 <= len(exercises) <= 5:
+        found.append(f"has {len(exercises)} exercises ('## 1 · Name (2 points)'): three to five are wanted")
     total = 0
-    for number, (title, cells) in enumerate(sections, start=1):
+    for number, (title, cells) in enumerate(exercises, start=1):
         name = f"exercise {number}"
         match = re.fullmatch(rf"## {number} · \S.* \((\d+) points?\)", title)
         if not match:
@@ -57,15 +64,3 @@ def _exercises(notebook, path: Path) -> list[str]:
         elif mark["grade"] != ("check" in cell.metadata.get("tags", [])):
             found.append(f"{mark['grade_id']}: a cell with points has the tag 'check', and no other cell has")
     return found
-
-
-def _sections(notebook) -> list[tuple[str, list]]:
-    """Return (title, cells) of every exercise."""
-    sections = []
-    for cell in notebook.cells:
-        title = cell.source.partition("\n")[0]
-        if cell.cell_type == "markdown" and title.startswith("## "):
-            sections.append((title, []))
-        if sections:
-            sections[-1][1].append(cell)
-    return sections

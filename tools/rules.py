@@ -19,11 +19,6 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|tmp|private|mnt|opt|wo
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 
 
-def course_notebooks(folder: Path) -> list[Path]:
-    """Return the notebooks of the course in their order: NN_name.ipynb."""
-    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-
-
 def problems(path: Path, order: list[Path]) -> list[str]:
     """Return what is wrong with one notebook: an empty list when it obeys every rule.
 
@@ -37,16 +32,16 @@ def problems(path: Path, order: list[Path]) -> list[str]:
     except nbformat.ValidationError as problem:
         return [f"is no valid notebook: {problem.message}"]
     return [
-        *_metadata(notebook),
+        *metadata_problems(notebook),
         *_header(notebook, path, order),
         *_ending(notebook, path, order),
-        *_cells(notebook),
+        *cell_problems(notebook),
         *_sections(notebook),
-        *_links(notebook, path),
+        *link_problems(notebook, path),
     ]
 
 
-def _metadata(notebook) -> list[str]:
+def metadata_problems(notebook) -> list[str]:
     found = []
     kernel = notebook.metadata.get("kernelspec", {}).get("name")
     if kernel != "python3":
@@ -91,7 +86,7 @@ def _ending(notebook, path: Path, order: list[Path]) -> list[str]:
     return found
 
 
-def _cells(notebook) -> list[str]:
+def cell_problems(notebook) -> list[str]:
     found = []
     imported_keras = imported_course = False
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -189,7 +184,7 @@ def _compared(output) -> bool:
     return output.output_type == "error" or bool(kinds) and "image/png" not in kinds
 
 
-def _links(notebook, path: Path) -> list[str]:
+def link_problems(notebook, path: Path) -> list[str]:
     found = []
     for cell in notebook.cells:
         if cell.cell_type != "markdown":

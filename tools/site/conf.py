@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy.typing
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "site")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
 
-from slides.npm import unpacked  # noqa: E402 - found only after the line above
+from tools.npm import unpacked  # noqa: E402 - found only after the line above
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -37,7 +37,7 @@ nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath"]
 # Headings get the anchors that JupyterLab gives them ("#The-source"), so one link works in both.
 myst_heading_anchors = 4
-myst_heading_slug_func = "anchors.jupyter_anchor"
+myst_heading_slug_func = "tools.course.anchor"
 # The lexer marks the shell commands of README.md as plain text.
 highlight_language = "none"
 
@@ -94,7 +94,7 @@ MENU = {
     "Notebooks": ["notebooks/*.ipynb"],
     "Exercises": ["exercises/*.ipynb"],
     "Solutions": ["solutions/*.ipynb"],
-    "Reference": ["notebooks/glossary.*", "site/api.md", "data/README.md", "benchmarks/README.md"],
+    "Reference": ["notebooks/glossary.*", "tools/site/api.md", "data/README.md", "benchmarks/README.md"],
     "For instructors and authors": ["INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-TEXT.md"],
 }
 include_patterns = [root_doc + ".md", *(pattern for patterns in MENU.values() for pattern in patterns)]
@@ -124,7 +124,7 @@ def adapt(app, docname: str, source: list[str]) -> None:
     """Change what a page says, where the site needs it otherwise than GitHub or JupyterLab."""
     if docname == root_doc:
         source[0] += menu()
-    if docname == "site/api":
+    if docname == "tools/site/api":
         source[0] += modules()
 
 

@@ -1,6 +1,6 @@
 """Two engines from outside, each in a process of its own: Spark's ALS and faiss' approximate neighbors.
 
-``python -m course_utils.engines als|neighbors SETTINGS.json RESULT.json`` runs one of them; ``run_engine`` does
+``python -m course_utils.large.engines als|neighbors SETTINGS RESULT`` runs one of them; ``run_engine`` does
 so from a notebook. Why not in the notebook's own process? Spark fills the screen with messages. And faiss has
 its own copy of OpenMP: several copies in one process can crash it, above all on macOS. So nothing here imports
 TensorFlow or scikit-learn.
@@ -71,7 +71,7 @@ def run_engine(name: str, settings: dict, limit: float = 600) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         given, result, said = (Path(folder, file) for file in ("settings.json", "result.json", "said.txt"))
         given.write_text(json.dumps(settings), encoding="utf-8")
-        command = [sys.executable, "-m", "course_utils.engines", name, str(given), str(result)]
+        command = [sys.executable, "-m", "course_utils.large.engines", name, str(given), str(result)]
         with open(said, "wb") as output:
             try:
                 done = subprocess.run(
@@ -181,7 +181,7 @@ def same_length(Q: np.ndarray) -> np.ndarray:
     return np.column_stack([Q, np.sqrt(squares.max() - squares)]).astype("float32")
 
 
-def neighbors(
+def approximate_neighbors(
     n_items: int, *, K: int = 32, lists: int = 1024, probes: Sequence[int] = (8, 32, 128), queries: int = 200
 ) -> dict:
     """Find the ten best items of a user among many: exactly, and with an inverted file index (IVF) of faiss.
@@ -232,5 +232,5 @@ def neighbors(
 if __name__ == "__main__":
     name, given, result = sys.argv[1:]
     settings = json.loads(Path(given).read_text(encoding="utf-8"))
-    done = {"als": als, "neighbors": neighbors}[name](**settings)
+    done = {"als": als, "neighbors": approximate_neighbors}[name](**settings)
     Path(result).write_text(json.dumps(done), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Make ``exercises/`` from ``solutions/``: ``python -m grading.release``, or ``make exercises``.
+"""Make ``exercises/`` from ``solutions/``: ``python -m tools.grading.release``, or ``make exercises``.
 
 nbgrader does the work. It takes out what stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``, the
 outputs and the execution counts. The student versions are never edited by hand.
@@ -8,14 +8,13 @@ import os
 import sys
 from pathlib import Path
 
+from tools.course import EXERCISES, SOLUTIONS
+
 import nbformat
 from nbconvert.exporters.exporter import ResourcesDict
 from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, ClearSolutions, LockCells
 from traitlets.config import Config
 
-ROOT = Path(__file__).resolve().parent.parent
-SOLUTIONS = ROOT / "solutions"
-EXERCISES = ROOT / "exercises"
 STUB = "# YOUR CODE HERE"  # nbgrader's own stub raises an error; ours runs, and the check explains
 
 

@@ -1,4 +1,4 @@
-"""Write one slide deck per notebook into ``build/slides``: ``python -m slides [notebook ...]``.
+"""Write one slide deck per notebook into ``build/slides``: ``python -m tools.slides [notebook ...]``.
 
 A deck is one HTML file with everything in it, made from the notebook's cells and stored outputs. It opens in
 any browser without a network. Space pages through; S opens the speaker notes. For a PDF, add ``?print-pdf`` to
@@ -9,13 +9,13 @@ import re
 import sys
 from pathlib import Path
 
-from slides.npm import PackageError, unpacked
+from tools.course import ROOT, course_notebooks
+from tools.npm import PackageError, unpacked
 
 import nbformat
 from nbconvert.exporters import SlidesExporter
 from traitlets.config import Config
 
-ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).resolve().parent
 OUT = ROOT / "build" / "slides"
 # Of an error, the last lines: they say what went wrong.
@@ -91,7 +91,7 @@ def _script(path: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Write the decks of the notebooks in ``arguments``, or of all; return the exit code."""
     OUT.mkdir(parents=True, exist_ok=True)
-    for path in [Path(name) for name in arguments] or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in [Path(name) for name in arguments] or course_notebooks():
         target = OUT / f"{path.stem}.html"
         try:
             target.write_text(deck(path), encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Grade a folder of submissions: ``python -m grading.grade SUBMISSIONS``, or ``make grade SUBMISSIONS=...``.
+"""Grade submissions: ``python -m tools.grading.grade FOLDER``, or ``make grade SUBMISSIONS=FOLDER``.
 
-``SUBMISSIONS`` holds a folder for each student, with exercise notebooks under their own names, for example
-``SUBMISSIONS/ada/02_one_hot.ipynb``. nbgrader puts our checks back in place of whatever became of them, runs
-each notebook in a fresh kernel and counts the points. Each kernel is locked in (``grading.sandbox``). Nothing
-in ``SUBMISSIONS`` is changed.
+``FOLDER`` holds a folder for each student, with exercise notebooks under their own names, for example
+``FOLDER/ada/02_one_hot.ipynb``. nbgrader puts our checks back in place of whatever became of them, runs
+each notebook in a fresh kernel and counts the points. Each kernel is locked in (``sandbox``). Nothing in
+``FOLDER`` is changed.
 
 Two tables are written: ``points.csv`` (a row for each student) and ``points_details.csv`` (a row for each
 check, with what it said).
@@ -23,8 +23,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from course_utils.data import data_dir
-from grading import release, sandbox
+from course_utils.fetch import data_dir
+from tools.grading import release, sandbox
 
 import nbformat
 from nbgrader.utils import determine_grade
@@ -281,7 +281,7 @@ def write(rows: list[dict], out: Path) -> tuple[Path, Path]:
 
 def main(arguments: list[str]) -> int:
     """Grade what the command line names; return 2 when that is impossible."""
-    parser = argparse.ArgumentParser(prog="python -m grading.grade", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.grading.grade", description=__doc__.splitlines()[0])
     parser.add_argument("submissions", type=Path, help="the folder with a folder for each student")
     parser.add_argument("--only", help="grade one notebook, for example 02_one_hot")
     parser.add_argument("--out", type=Path, default=Path("points.csv"), help="the table to write (points.csv)")

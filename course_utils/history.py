@@ -1,0 +1,256 @@
+"""The network of notebook 07: matrix factorization with histories, side information, days and ordinal stars."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import layers, ops, regularizers
+
+
+def _small() -> keras.initializers.Initializer:
+    """Return a new initializer for notebook 07. (One that is used twice gives the same numbers twice.)"""
+    return keras.initializers.RandomNormal(stddev=0.05)
+
+
+@keras.saving.register_keras_serializable(package="course_utils")
+class History(layers.Layer):
+    """What else this user rated, as one vector: a sum of learned vectors over root n (notebook 07).
+
+    The idea is that of SVD++ (Koren, "Factorization Meets the Neighborhood", KDD 2008); with users and movies
+    exchanged it is the mirrored history: who else rated this movie. Two things differ from a plain sum:
+    only *training* ratings count, and the rating that is being predicted is left out. It would otherwise be
+    in the history during training and missing from it at test time.
+
+    Args:
+        n_rows: rows of the 0/1 matrix ``seen``: users, or movies for the mirrored history.
+        n_columns: its columns: movies, or users.
+        K: length of the vectors.
+        leave_one_out: whether to leave out the rating that is being predicted.
+
+    Call with two integer tensors of shape (batch,): the row and the column of each rating. Returns (batch, K).
+    Set ``layer.seen`` with ``layer.seen.assign(matrix)`` before training.
+    """
+
+    def __init__(self, n_rows: int, n_columns: int, K: int, leave_one_out: bool = True, **options):
+        super().__init__(**options)
+        self.n_rows, self.n_columns, self.K, self.leave_one_out = n_rows, n_columns, K, leave_one_out
+
+    def build(self, *_):
+        self.table = self.add_weight(shape=(self.n_columns, self.K), initializer=_small(), name="table")
+        # Not trained, but a weight: it is saved with the model.
+        self.seen = self.add_weight(
+            shape=(self.n_rows, self.n_columns), trainable=False, initializer="zeros", name="seen"
+        )
+
+    def call(self, row, column):
+        seen = ops.take(self.seen, row, axis=0)
+        total, count = ops.matmul(seen, self.table), ops.sum(seen, axis=1, keepdims=True)
+        if self.leave_one_out:
+            target = ops.take_along_axis(seen, column[:, None], axis=1)
+            total = total - target * ops.take(self.table, column, axis=0)
+            count = count - target
+        return total / ops.sqrt(ops.maximum(count, 1.0))
+
+    def compute_output_shape(self, row_shape, column_shape=None):
+        return (row_shape[0], self.K)
+
+    def get_config(self):
+        sizes = {
+            "n_rows": self.n_rows,
+            "n_columns": self.n_columns,
+            "K": self.K,
+            "leave_one_out": self.leave_one_out,
+        }
+        return {**super().get_config(), **sizes}
+
+
+@keras.saving.register_keras_serializable(package="course_utils")
+class OrdinalStars(layers.Layer):
+    """From a score to the probabilities of 1 to 5 stars, with four learned thresholds (notebook 07).
+
+    P(rating > k) = sigmoid(score - threshold_k): the proportional odds model (McCullagh, "Regression Models for
+    Ordinal Data", Journal of the Royal Statistical Society B 42(2), 1980).
+
+    Args:
+        start: the four thresholds before training.
+
+    Call with scores of shape (batch, 1). Returns probabilities of shape (batch, 5).
+    """
+
+    def __init__(self, start: Sequence[float], **options):
+        super().__init__(**options)
+        self.start = [float(value) for value in start]
+
+    def build(self, *_):
+        self.thresholds = self.add_weight(shape=(4,), initializer="zeros", name="thresholds")
+        self.thresholds.assign(self.start)
+
+    def call(self, score):
+        above = ops.sigmoid(score - self.thresholds)
+        one = ops.ones_like(score)
+        at_least = ops.concatenate([one, above, 0 * one], axis=1)
+        # Thresholds that cross would give a negative probability; the floor keeps the logarithm finite.
+        return ops.maximum(at_least[:, :-1] - at_least[:, 1:], 1e-6)
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+def history_inputs(train: pd.DataFrame, part: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the inputs of ``history_model`` for some ratings, as int32 arrays of shape (n,).
+
+    Args:
+        train: the training ratings, with user_id, movie_id, timestamp. They say which days are known.
+        part: the ratings to prepare, with the same columns; ``train`` itself, or others.
+
+    Returns:
+        ``user_id`` and ``movie_id``; ``day``: days since the first training rating, cut to the known range;
+        ``user_day``: the number of the pair (user, day), or 0 when this user has no training rating that day.
+    """
+    day, known_day = (frame["timestamp"].to_numpy() // 86_400 for frame in (part, train))
+    pairs = pd.MultiIndex.from_arrays([train["user_id"], known_day]).unique()
+    return {
+        "user_id": part["user_id"].to_numpy("int32"),
+        "movie_id": part["movie_id"].to_numpy("int32"),
+        "day": (np.clip(day, known_day.min(), known_day.max()) - known_day.min()).astype("int32"),
+        "user_day": (pairs.get_indexer(pd.MultiIndex.from_arrays([part["user_id"], day])) + 1).astype("int32"),
+    }
+
+
+def side_features(
+    users: pd.DataFrame, movies: pd.DataFrame, n_users: int, n_items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is known of users and movies as 0/1 columns, each row divided by its length.
+
+    Args:
+        users: user_id, age, gender, occupation. Age becomes its decade.
+        movies: movie_id, year, genres. The year becomes a period of five years.
+        n_users: rows of the first result: the largest user id plus one.
+        n_items: rows of the second result: the largest movie id plus one.
+
+    Returns:
+        Two float32 arrays of shape (n_users, columns) and (n_items, columns). Ids without an entry have zeros.
+    """
+    decade = (users["age"] // 10).astype(str)
+    about_user = [pd.get_dummies(column) for column in (decade, users["gender"], users["occupation"])]
+    period = (movies["year"].fillna(1900).clip(lower=1930) // 5).astype(str)
+    about_movie = [movies["genres"].str.get_dummies(), pd.get_dummies(period)]
+    tables = []
+    for ids, columns, rows in (
+        (users["user_id"], about_user, n_users),
+        (movies["movie_id"], about_movie, n_items),
+    ):
+        values = pd.concat(columns, axis=1).to_numpy("float32")
+        table = np.zeros((rows, values.shape[1]), "float32")
+        table[ids] = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1)
+        tables.append(table)
+    return tables[0], tables[1]
+
+
+def history_model(
+    train: pd.DataFrame,
+    features: tuple[np.ndarray, np.ndarray],
+    K: int = 128,
+    *,
+    user_history: bool = True,
+    movie_history: bool = True,
+    leave_one_out: bool = True,
+    side: bool = True,
+    day: bool = True,
+    ordinal: bool = True,
+    lookup_l2: float = 0.06,
+    history_l2: float = 0.006,
+    bias_l2: float = 0.0004,
+    side_l2: float = 0.01,
+    day_l2: float = 0.02,
+) -> keras.Model:
+    """Build the network of notebook 07: matrix factorization whose vectors are sums of several parts.
+
+    user vector = P_u + history of u + side information of u + vector of (u, day); movie vector the same without
+    the day. Rating = dot product + biases of user, movie, day and (user, day), plus the day's vector times
+    both vectors. Each part can be switched off.
+
+    Args:
+        train: the training ratings: who rated what, which days, and how many of each star.
+        features: what ``side_features`` returns; its rows give the sizes.
+        K: number of latent factors.
+        user_history: add the history of the user (SVD++).
+        movie_history: add the history of the movie.
+        leave_one_out: leave the rating that is being predicted out of both histories.
+        side: add age, gender, occupation; genres and year.
+        day: add the day of the rating.
+        ordinal: put out the probabilities of 1 to 5 stars (batch, 5) instead of one rating (batch, 1).
+        lookup_l2: penalty on P_u and Q_i, mean over the batch, as are the following.
+        history_l2: penalty on the history vectors.
+        bias_l2: penalty on the biases.
+        side_l2: penalty on the vectors of the side information.
+        day_l2: penalty on the vectors and biases of days and of (user, day).
+
+    Returns:
+        An uncompiled model. Its inputs are those of ``history_inputs``, without the days when ``day`` is off.
+    """
+    about_user, about_movie = features
+    n_users, n_items = len(about_user), len(about_movie)
+    known = history_inputs(train, train)
+    seen = np.zeros((n_users, n_items), "float32")
+    seen[known["user_id"], known["movie_id"]] = 1
+
+    def table(rows, width, penalty, name, start=None):
+        return layers.Embedding(
+            rows,
+            width,
+            embeddings_initializer=start or _small(),
+            activity_regularizer=regularizers.L2(penalty),
+            name=name,
+        )
+
+    def history(matrix, row, column, name):
+        layer = History(
+            *matrix.shape, K, leave_one_out, activity_regularizer=regularizers.L2(history_l2), name=name
+        )
+        vector = layer(row, column)
+        layer.seen.assign(matrix)
+        return vector
+
+    def about(matrix, ids, name):
+        fixed = layers.Embedding(*matrix.shape, weights=[matrix], trainable=False, name=f"{name}_features")
+        weights = {"kernel_initializer": _small(), "activity_regularizer": regularizers.L2(side_l2)}
+        return layers.Dense(K, use_bias=False, name=f"{name}_side", **weights)(fixed(ids))
+
+    inputs = {name: keras.Input(shape=(), dtype="int32", name=name) for name in ("user_id", "movie_id")}
+    user_id, movie_id = inputs["user_id"], inputs["movie_id"]
+    user_parts = [table(n_users, K, lookup_l2, "P")(user_id)]
+    movie_parts = [table(n_items, K, lookup_l2, "Q")(movie_id)]
+    terms = [
+        table(n_users, 1, bias_l2, "b_u", "zeros")(user_id),
+        table(n_items, 1, bias_l2, "b_i", "zeros")(movie_id),
+    ]
+    if user_history:
+        user_parts.append(history(seen, user_id, movie_id, "user_history"))
+    if movie_history:
+        movie_parts.append(history(seen.T, movie_id, user_id, "movie_history"))
+    if side:
+        user_parts.append(about(about_user, user_id, "user"))
+        movie_parts.append(about(about_movie, movie_id, "movie"))
+    if day:
+        inputs |= {name: keras.Input(shape=(), dtype="int32", name=name) for name in ("day", "user_day")}
+        n_days, n_pairs = int(known["day"].max()) + 1, int(known["user_day"].max()) + 1
+        # Zeros: a pair (user, day) that training never saw then adds nothing.
+        user_parts.append(table(n_pairs, K, day_l2, "P_user_day", "zeros")(inputs["user_day"]))
+        terms.append(table(n_pairs, 1, day_l2, "b_user_day", "zeros")(inputs["user_day"]))
+        terms.append(table(n_days, 1, bias_l2, "b_day", "zeros")(inputs["day"]))
+    user = layers.Add(name="user_vector")(user_parts) if len(user_parts) > 1 else user_parts[0]
+    movie = layers.Add(name="movie_vector")(movie_parts) if len(movie_parts) > 1 else movie_parts[0]
+    terms.append(layers.Dot(axes=1, name="dot")([user, movie]))
+    if day:
+        day_vector = table(n_days, K, day_l2, "day_vector")(inputs["day"])
+        both = layers.Add(name="user_plus_movie")([user, movie])
+        terms.append(layers.Dot(axes=1, name="day_dot")([day_vector, both]))
+    score = layers.Add(name="score")(terms)
+    if ordinal:
+        above = np.array([(train["rating"] > star).mean() for star in (1, 2, 3, 4)]).clip(0.001, 0.999)
+        output = OrdinalStars(-np.log(above / (1 - above)), name="stars")(score)
+    else:
+        output = layers.Rescaling(scale=1.0, offset=float(train["rating"].mean()), name="add_mu")(score)
+    return keras.Model(inputs, output, name="history_model")

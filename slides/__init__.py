@@ -1,1 +1,0 @@
-"""Offline slide decks from the notebooks: ``python -m slides``."""

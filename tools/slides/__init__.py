@@ -1,0 +1,1 @@
+"""Offline slide decks from the notebooks: ``python -m tools.slides``."""
