@@ -45,11 +45,14 @@ def plot_training(
 
 
 def plot_rmse(scores: Mapping[str, float], *, highlight: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw test RMSEs as horizontal bars, in the order given, each with its number.
+    """Draw test RMSEs as dots, one line a model, in the order given, each with its number (from notebook 01 on).
+
+    The axis does not begin at 0: RMSEs of different models lie close together, and bars from 0 would all look
+    the same. Dots claim no length, so a cut axis tells no lie.
 
     Args:
         scores: model name -> RMSE in stars.
-        highlight: the name of one bar to draw in another color.
+        highlight: the name of one dot to draw in another color.
         ax: where to draw; a new figure when None.
 
     Raises:
@@ -59,11 +62,15 @@ def plot_rmse(scores: Mapping[str, float], *, highlight: str | None = None, ax: 
         raise ValueError("scores is empty: give at least one model and its RMSE.")
     if highlight is not None and highlight not in scores:
         raise ValueError(f"highlight={highlight!r} is not among the scores: {', '.join(scores)}.")
-    names = list(scores)
+    names, values = list(scores), list(scores.values())
     ax = ax or plt.subplots(figsize=(7, 0.45 * len(names) + 1))[1]
-    colors = [ORANGE if name == highlight else BLUE for name in names]
-    bars = ax.barh(names, [scores[name] for name in names], color=colors)
-    ax.bar_label(bars, fmt="%.3f", padding=4)
+    ax.scatter(values, names, color=[ORANGE if name == highlight else BLUE for name in names], s=60, zorder=2)
+    for name, value in scores.items():
+        ax.annotate(f"{value:.3f}", (value, name), xytext=(8, 0), textcoords="offset points", va="center")
+    room = 0.05 + max(values) - min(values)
+    ax.set_xlim(min(values) - 0.1 * room, max(values) + 0.25 * room)  # to the right, the last number needs room
+    ax.margins(y=0.1 if len(names) > 1 else 0.5)
     ax.invert_yaxis()
-    ax.set(xlabel="test RMSE (stars), lower is better", xlim=(0, 1.15 * max(scores.values())))
+    ax.grid(axis="y", alpha=0.3)
+    ax.set_xlabel("test RMSE (stars), lower is better; the axis does not begin at 0")
     return ax

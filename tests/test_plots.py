@@ -38,11 +38,23 @@ def test_history_names_what_is_missing():
         plot_training(HISTORY, {"RMSE": "training"})
 
 
-def test_bars_carry_their_numbers():
-    ax = plot_rmse({"mean": 1.119, "ours": 0.897}, highlight="ours")
-    assert [text.get_text() for text in ax.texts] == ["1.119", "0.897"]
-    assert [bar.get_width() for bar in ax.patches] == [1.119, 0.897]
-    assert ax.patches[1].get_facecolor() == matplotlib.colors.to_rgba(ORANGE) != ax.patches[0].get_facecolor()
+def test_dots_carry_their_numbers_on_a_cut_axis():
+    ax = plot_rmse({"mean": 1.119, "ours": 0.897, "close": 0.895}, highlight="ours")
+    assert [text.get_text() for text in ax.texts] == ["1.119", "0.897", "0.895"]
+    dots = ax.collections[0]
+    assert dots.get_offsets()[:, 0].tolist() == [1.119, 0.897, 0.895]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["mean", "ours", "close"]
+    colors = dots.get_facecolors()
+    assert tuple(colors[1]) == matplotlib.colors.to_rgba(ORANGE) and tuple(colors[0]) == tuple(colors[2])
+    assert tuple(colors[0]) != tuple(colors[1])
+    low, high = ax.get_xlim()
+    assert 0.8 < low < 0.895 and 1.119 < high < 1.25 and ax.yaxis_inverted()
+    assert "does not begin at 0" in ax.get_xlabel()
+
+
+def test_one_dot_alone_can_be_drawn():
+    low, high = plot_rmse({"ours": 0.9}).get_xlim()
+    assert low < 0.9 < high
 
 
 def test_bars_refuse_nothing_and_unknown_names():
