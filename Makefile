@@ -1,48 +1,35 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test data notebooks exercises grade slides site bench format pins clean
+.PHONY: help setup tools lab quick test data notebooks exercises grade slides site stick bench format pins clean
 
-VENV := .venv
-PY := $(VENV)/bin/python
-READY := $(VENV)/.ready
-READY_ALL := $(VENV)/.ready-all
-# The first Python on the PATH that TensorFlow supports; PYTHON=/path/to/python overrides it.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
+PY := .venv/bin/python
+# The Python that set-up runs with: the one in .venv, or the first on the PATH that TensorFlow supports. PYTHON=/path/to/python
+# overrides it.
+PYTHON ?= $(shell for p in $(PY) python3 python3.13 python3.12 python3.11 python; do \
+	$$p -m tools.setup --fits >/dev/null 2>&1 && echo $$p && break; done)
 # Options for JupyterLab, for example: make lab OPTIONS="--no-browser --port=9000"
 OPTIONS ?=
+# It compares .venv with what it must be each time, and does what is lacking: see tools/setup.py.
+SETUP = python="$(PYTHON)"; if [ -z "$$python" ]; then echo "The course needs Python 3.11, 3.12 or 3.13, and none was found:" \
+	"$$(python3 --version 2>&1). Install one, or name it: make lab PYTHON=/path/to/python3.12"; exit 1; fi; "$$python" -m tools.setup
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## create .venv with the pinned packages (done once)
+setup: ## create .venv with the pinned packages, or repair it (nothing to do: a tenth of a second)
+	@$(SETUP)
 
-# Some systems ship a Python whose venv can't bring its own pip: then the system's pip fills the new folder.
-$(READY): requirements.txt pyproject.toml
-	@if [ -z "$(PYTHON)" ]; then echo "The course needs Python 3.11, 3.12 or 3.13, and none was found:" \
-		"$$(python3 --version 2>&1). Install one, or name it: make lab PYTHON=/path/to/python3.12"; exit 1; fi
-	@"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] < (3, 14) else \
-		f"The course needs Python 3.11, 3.12 or 3.13, but {sys.executable} is {v[0]}.{v[1]}. Try: make lab PYTHON=python3.12")'
-	@echo "Setting up $(VENV) with $$("$(PYTHON)" --version): about 300 MB to download, once."
-	@if "$(PYTHON)" -m venv $(VENV) >/dev/null 2>&1; then $(PY) -m pip install --quiet --require-hashes -r requirements.txt; \
-		else "$(PYTHON)" -m venv --clear --without-pip $(VENV) && \
-		"$(PYTHON)" -m pip --python $(PY) install --quiet --require-hashes -r requirements.txt; fi
-	@$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
-	@touch $@
+tools: ## add what teaching and testing need: grading, slides, website, browser, Spark (done once)
+	@$(SETUP) --all
 
-tools: $(READY_ALL) ## add what teaching and testing need: grading, slides, website, browser, Spark (done once)
-
-$(READY_ALL): $(READY) requirements-all.txt
-	@echo "Adding the packages for teaching, testing and notebook 09's engines: about 600 MB to download, once."
-	@if $(PY) -m pip --version >/dev/null 2>&1; then $(PY) -m pip install --quiet --require-hashes -r requirements-all.txt; \
-		else "$(PYTHON)" -m pip --python $(PY) install --quiet --require-hashes -r requirements-all.txt; fi
-	@touch $@
-
-lab: $(READY) ## open the course in JupyterLab
+lab: setup ## open the course in JupyterLab
 	@$(PY) -m course_utils lab $(OPTIONS)
 
-data: $(READY) ## fetch MovieLens 100K into data/ (make lab does it too)
+data: setup ## fetch MovieLens 100K into data/ (make lab does it too)
 	@$(PY) -m course_utils data
+
+quick: data ## unit tests and rules in a minute: no notebook runs, no browser
+	$(PY) -m pytest tests -m "not slow" -n 2
 
 test: data tools ## run every test: the helpers, the rules, every notebook
 	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 --dist loadfile
@@ -73,7 +60,11 @@ bench: data tools ## measure our models beside other libraries, and notebook 09 
 	$(PY) benchmarks/table.py
 	$(PY) benchmarks/scale.py
 
-format: $(READY) ## format and lint code and notebooks
+STICK ?=
+stick: data ## fill STICK=folder for a room without a network: course, data, packages
+	@$(PY) -m tools.stick "$(STICK)"
+
+format: setup ## format and lint code and notebooks
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
@@ -85,5 +76,5 @@ pins: ## compile requirements.txt and requirements-all.txt anew from pyproject.t
 	$(COMPILE) --extra teach --extra scale --constraint requirements.txt --upgrade -o requirements-all.txt
 
 clean: ## remove .venv and everything else that was made here, but not the data
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .coverage htmlcov
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +
