@@ -1,6 +1,7 @@
-"""Made ratings: a table of readers and books to practice on, and as many film ratings as one likes.
+"""Made ratings: a table of readers and books to practice on, and as many movie ratings as one likes.
 
-No row comes from a real person.
+Both come from one core: factors (``factors``), and stars from biases, factors and noise (``_stars``). No row
+comes from a real person.
 """
 
 from collections.abc import Iterator
@@ -10,31 +11,49 @@ from course_utils.fetch import write_whole
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 CHUNK = 1_000_000  # ratings in memory at once while they are made
 
 ADJECTIVES = ("Quiet", "Broken", "Golden", "Hidden", "Distant", "Paper", "Winter", "Crooked", "Silver", "Last")
 NOUNS = ("Harbor", "Orchard", "Engine", "Letter", "Mountain", "Mirror", "Station", "Violin", "Island", "Clock")
 
+# --- The core -------------------------------------------------------------------------------------
+
+
+def falling(K: int) -> np.ndarray:
+    """Return K strengths of factors, each weaker than the one before: 1 / sqrt(1), 1 / sqrt(2), ..."""
+    return 1 / np.sqrt(np.arange(1, K + 1))
+
+
+def factors(rng: np.random.Generator, rows: int, strength: ArrayLike) -> np.ndarray:
+    """Draw normal factors: shape (rows, K), column k with the standard deviation ``strength[k]``."""
+    return rng.normal(size=(rows, len(strength))) * strength
+
+
+def _stars(rng: np.random.Generator, signal: np.ndarray, noise: float, half_stars: bool) -> np.ndarray:
+    """Add noise with this standard deviation to what biases and factors give; round and cut to the scale."""
+    stars = signal + rng.normal(0, noise, len(signal)).astype(signal.dtype)
+    return (np.rint(2 * stars) / 2).clip(0.5, 5) if half_stars else np.rint(stars).clip(1, 5)
+
+
+# --- A table to practice on -----------------------------------------------------------------------
+
 
 def write_example(path: str | Path, seed: int = 0) -> Path:
-    """Write a made-up CSV of readers, books, half stars and times: about 10,000 ratings in order of time.
+    """Write a made-up CSV of readers, books, half stars and times (for the project sheet).
 
     250 readers, known by the number of their library card ("0042"), rate 200 books with 0.5 to 5 stars, 20 to
-    60 books each. A rating is 3.2 stars plus a bias of the reader, a bias of the book, a product of two latent
-    factors (a book gets them from the words of its title), and noise with a standard deviation of 0.6. It does
-    not depend on the time. Readers choose well-known books more often, and books that suit them. Everything
-    follows from ``seed``; no row comes from a real person.
+    60 books each: about 10,000 lines in order of time. A rating is 3.2 stars plus a bias of the reader, a bias
+    of the book, a product of two latent factors (a book gets them from the words of its title), and noise with
+    a standard deviation of 0.6. It does not depend on the time. Readers choose well-known books more often,
+    and books that suit them. Everything follows from ``seed``.
 
     Args:
         path: the file to write. Folders on the way are made. It appears whole or not at all.
         seed: of all draws, 0 or more.
 
-    Returns:
-        The path.
-
-    Raises:
-        FileExistsError: when there is such a file. Nothing is overwritten.
+    Returns the path. Raises FileExistsError when there is such a file: nothing is overwritten.
     """
     path = Path(path)
     if path.exists():
@@ -43,33 +62,38 @@ def write_example(path: str | Path, seed: int = 0) -> Path:
     titles = [f"The {adjective} {noun}" for adjective in ADJECTIVES for noun in NOUNS]
     titles += [f"{title}, Part Two" for title in titles]
     cards = [f"{number:04}" for number in rng.choice(10_000, 250, replace=False)]
-    of_adjective, of_noun = rng.normal(0, 0.6, (2, 10, 2))
+    strength = (0.6, 0.6)
+    of_adjective, of_noun = factors(rng, 20, strength).reshape(2, 10, 2)
     Q = (of_adjective[:, None] + of_noun).reshape(100, 2)
     Q = np.concatenate([Q, Q])  # both parts of a story suit the same readers
-    P, b_u, b_i = rng.normal(0, 0.6, (250, 2)), rng.normal(0, 0.4, 250), rng.normal(0, 0.4, 200)
+    P, b_u, b_i = factors(rng, 250, strength), rng.normal(0, 0.4, 250), rng.normal(0, 0.4, 200)
     match = P @ Q.T
     # The largest sums of a logarithm of a weight and Gumbel noise are a draw by weight, without replacement.
     wish = rng.normal(0, 1, 200) + b_i + match + rng.gumbel(size=(250, 200))
     chosen = [np.argsort(-row)[:n] for row, n in zip(wish, rng.integers(20, 61, 250), strict=True)]
     reader = np.repeat(np.arange(250), [len(books) for books in chosen])
     book = np.concatenate([rng.permutation(books) for books in chosen])
-    stars = 3.2 + b_u[reader] + b_i[book] + match[reader, book] + rng.normal(0, 0.6, len(book))
+    stars = _stars(rng, 3.2 + b_u[reader] + b_i[book] + match[reader, book], 0.6, half_stars=True)
     # Each reader begins on some day of 2023 and rates a book every few days.
     gaps = pd.Series(rng.integers(60, 500_000, len(book)))
     time = 1_672_531_200 + rng.integers(0, 31_536_000, 250)[reader] + gaps.groupby(reader).cumsum()
     table = pd.DataFrame({"reader": np.take(cards, reader), "book": np.take(titles, book)})
-    table = table.assign(stars=(np.round(2 * stars) / 2).clip(0.5, 5), time=time)
+    table = table.assign(stars=stars, time=time)
     content = table.sort_values("time", kind="stable").to_csv(index=False, lineterminator="\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.encode())
     return path
 
 
+# --- As many as one likes -------------------------------------------------------------------------
+
+
 def synthetic_ratings(
     n_ratings: int, n_users: int, n_items: int, *, half_stars: bool = False, seed: int = 0, chunk: int = CHUNK
 ) -> Iterator[pd.DataFrame]:
-    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie as in MovieLens 32M.
+    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie (for notebook 09).
 
+    Users and movies are row numbers from 0, as everywhere in ``large``: a streamed table has no unused row.
     rating = 3.51 + b_u + b_i + P_u . Q_i + noise, rounded and cut to the scale. The constants below are set so
     that 100,000 ratings of 943 users and 1,682 movies have about the long tails, the spread and the baseline
     RMSE of MovieLens 100K (a test compares them). What real ratings have and these do not: genres, fashions,
@@ -109,9 +133,9 @@ def synthetic_ratings(
     popularity = np.cumsum(np.exp(1.5 * fame.clip(-3, 3)))
     popularity /= popularity[-1]
     b_i = (0.44 * (0.25 * fame + np.sqrt(1 - 0.25**2) * rng.normal(size=n_items))).astype("float32")
-    strength = 1 / np.sqrt(np.arange(1, 9))
+    strength = falling(8)
     strength *= 0.4 / np.linalg.norm(strength)  # so that P_u . Q_i has a standard deviation of 0.4 stars
-    Q = (rng.normal(size=(n_items, 8)) * strength).astype("float32")
+    Q = factors(rng, n_items, strength).astype("float32")
     at_once = max(1, round(chunk * n_users / n_ratings))
     for first in range(0, n_users, at_once):
         # A generator of its own for each chunk: no chunk depends on how the others were made.
@@ -119,10 +143,9 @@ def synthetic_ratings(
         part = counts[first : first + at_once]
         user, movie_id = _distinct_movies(rng, part, popularity)
         b_u = rng.normal(0, 0.4, len(part)).astype("float32")
-        P = rng.normal(size=(len(part), 8)).astype("float32")
-        stars = 3.51 + b_u[user] + b_i[movie_id] + np.einsum("nk,nk->n", P[user], Q[movie_id])
-        stars += rng.normal(0, 0.88, len(user)).astype("float32")
-        stars = (np.rint(2 * stars) / 2).clip(0.5, 5) if half_stars else np.rint(stars).clip(1, 5)
+        P = factors(rng, len(part), np.ones(8)).astype("float32")
+        match = np.einsum("nk,nk->n", P[user], Q[movie_id])
+        stars = _stars(rng, 3.51 + b_u[user] + b_i[movie_id] + match, 0.88, half_stars)
         arrival = 1_000_000_000 + rng.integers(0, 20 * 365 * 86_400, len(part))
         waited = np.cumsum(rng.exponential(60, len(user)))
         waited -= np.repeat(waited[np.cumsum(part) - part], part)  # counted from the user's first rating

@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from course_utils.made import factors, falling
+
 import numpy as np
 
 JAVA = 17  # the oldest Java that Spark 4 runs on
@@ -164,9 +166,8 @@ def item_vectors(n_items: int, K: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     a user. So one inner product is P_u . Q_i + b_i, all that a ranking needs.
     """
     rng = np.random.default_rng(seed)
-    strength = 1 / np.sqrt(np.arange(1, K + 1))
-    Q = np.column_stack([rng.normal(size=(n_items, K)) * strength, rng.normal(0, 0.4, n_items)])
-    P = np.column_stack([rng.normal(size=(1000, K)) * strength, np.ones(1000)])
+    Q = np.column_stack([factors(rng, n_items, falling(K)), rng.normal(0, 0.4, n_items)])
+    P = np.column_stack([factors(rng, 1000, falling(K)), np.ones(1000)])
     return Q.astype("float32"), P.astype("float32")
 
 
