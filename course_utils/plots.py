@@ -45,7 +45,7 @@ def plot_training(
 
 
 def plot_rmse(scores: Mapping[str, float], *, highlight: str | None = None, ax: Axes | None = None) -> Axes:
-    """Draw test RMSEs as dots, one line a model, in the order given, each with its number (from notebook 01 on).
+    """Draw test RMSEs as dots, in the order given, each with its number (from notebook 01 on).
 
     The axis does not begin at 0: RMSEs of different models lie close together, and bars from 0 would all look
     the same. Dots claim no length, so a cut axis tells no lie.

@@ -90,7 +90,9 @@ def fit(
     if isinstance(data, tuple):
         done = model.fit(*data, batch_size=batch_size, validation_data=validation_data, **options)
     else:
-        done = model.fit(data, validation_data=validation_data, **options)
+        # A tf.data.Dataset comes shuffled: Keras warns when it is asked to do so.
+        shuffle = not isinstance(data, tf.data.Dataset)
+        done = model.fit(data, validation_data=validation_data, shuffle=shuffle, **options)
     return training_log(done)
 
 

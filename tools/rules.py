@@ -11,7 +11,7 @@ TAGS = {
     "nbval-ignore-output": "prints trained figures: not compared, so a Check follows in the same section",
     "timing": "prints seconds: also nbval-ignore-output, and kept as stored when executed again",
     "raises-exception": "fails on purpose",
-    "experiment": "changes one thing and shows the result beside the unchanged run; a prediction is asked before",
+    "experiment": "changes one thing, its result beside the unchanged run; a prediction is asked before",
 }
 MAX_LINES = 20
 HEADER = ("**You will be able to**", "**You need:**", "**Time:**")
