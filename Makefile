@@ -56,9 +56,7 @@ site: tools ## build the website into build/site
 	@echo "Open build/site/index.html"
 
 bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (about 40 minutes)
-	$(PY) benchmarks/run.py
-	$(PY) benchmarks/table.py
-	$(PY) benchmarks/scale.py
+	$(PY) -m benchmarks all
 
 STICK ?=
 stick: data ## fill STICK=folder for a room without a network: course, data, packages

@@ -1,19 +1,27 @@
-"""The course's own models. The driver runs this file in the course's environment, one model a process.
+"""The course's own models. The driver runs ``main`` in the course's environment, one model a process.
 
 Keras is imported inside the functions: the driver reads ``MODELS`` without it.
 """
 
 import time
 from collections.abc import Callable
+from typing import Any
+
+from course_utils.data import load_movies, load_ratings, load_users, sizes
 
 import numpy as np
 import pandas as pd
-import worker
-from worker import Model, Result, clipped_rmse, timed
+
+from . import worker
+from .worker import Model, Result, clipped_rmse, timed
 
 
 def watch(stars: np.ndarray, predict: Callable[[], np.ndarray]):
-    """Return a callback that notes (training seconds, test RMSE) after every epoch while the clock stands."""
+    """Return a callback that measures a training; its clock runs from now to the end of the training.
+
+    After every epoch the clock stands while (training seconds, test RMSE) is noted in ``curve``, for the time
+    to reach a threshold. Nothing is chosen by it. ``fit_seconds`` is there when the training is over.
+    """
     import keras
 
     class Watch(keras.callbacks.Callback):
@@ -29,135 +37,148 @@ def watch(stars: np.ndarray, predict: Callable[[], np.ndarray]):
             self.curve.append((seconds, clipped_rmse(stars, predict())))
             self.paused += time.perf_counter() - before
 
+        def on_train_end(self, logs=None):
+            self.fit_seconds = self.seconds()
+
     return Watch()
 
 
-def fit_and_score(
-    build: Callable[[float], object],
-    train: pd.DataFrame,
+def measured(
     test: pd.DataFrame,
     seed: int,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float | None = None,
-    centered: bool = False,
+    build: Callable[[], Any],
+    train_it: Callable[[Any, Any], Any],
+    predict: Callable[[Any], np.ndarray],
 ) -> Result:
-    """Train a network as its notebook does, and measure it.
-
-    After every epoch the clock stops, and the test RMSE is noted for the time to reach a threshold. Nothing is
-    chosen by it.
+    """Build and train a network while the clock runs, then predict.
 
     Args:
-        build: makes the network; it is given the mean rating.
-        train, test: tables of ratings.
+        test: the ratings to predict.
         seed: for the initial numbers, the order of the batches and dropout.
-        epochs, batch_size: how long, and how many ratings a step.
-        learning_rate: of Adam with cosine decay on the squared error. None: the source's SGD on the batch RMSE.
-        centered: whether the network predicts rating minus mean (the source's way).
+        build: returns the network.
+        train_it: is given the network and the callback of ``watch``, and trains.
+        predict: is given the network and returns the stars of ``test``, of shape (n,).
     """
     from course_utils.training import set_seed
 
+    clock = watch(test["rating"].to_numpy(), lambda: predict(model))
+    set_seed(seed)
+    model = build()
+    train_it(model, clock)
+    predictions, predict_seconds = timed(lambda: predict(model))
+    trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    return Result(predictions, clock.fit_seconds, predict_seconds, trained, clock.curve)
+
+
+def ids(part: pd.DataFrame) -> list[pd.Series]:
+    """Return the two inputs of the networks of notebooks 04, 05 and 06."""
+    return [part["user_id"], part["movie_id"]]
+
+
+def as_source(
+    train: pd.DataFrame, test: pd.DataFrame, seed: int, build, epochs: int, batch_size: int
+) -> Result:
+    """Train a network as the source does: plain SGD on the RMSE of the batch, on rating minus mean."""
     import keras
 
     def batch_rmse(y_true, y_pred):
         return keras.ops.sqrt(keras.ops.mean(keras.ops.square(y_true - y_pred)))
 
-    def predict() -> np.ndarray:
-        return offset + model.predict([test["user_id"], test["movie_id"]], batch_size=4096, verbose=0).ravel()
-
-    clock = watch(test["rating"].to_numpy(), predict)
-    epochs = worker.epochs(epochs)
-    set_seed(seed)
-    mu = float(train["rating"].mean())
-    offset = mu if centered else 0.0
-    model = build(mu)
-    if learning_rate is None:
+    def train_it(model, clock):
         model.compile(optimizer=keras.optimizers.SGD(), loss=batch_rmse)  # as the source does: step by step
-    else:
-        steps = epochs * int(np.ceil(len(train) / batch_size))
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
-        model.compile(optimizer=keras.optimizers.Adam(schedule), loss="mse", steps_per_execution=16)
-    inputs, target = [train["user_id"], train["movie_id"]], train["rating"] - offset
-    model.fit(inputs, target, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=[clock])
-    fit_seconds = clock.seconds()
-    predictions, predict_seconds = timed(predict)
-    return Result(predictions, fit_seconds, predict_seconds, model.count_params(), clock.curve)
+        options = {"batch_size": batch_size, "epochs": worker.epochs(epochs), "verbose": 0}
+        model.fit(ids(train), train["rating"] - mu, callbacks=[clock], **options)
+
+    def predict(model):
+        return mu + model.predict(ids(test), batch_size=4096, verbose=0).ravel()
+
+    mu = float(train["rating"].mean())
+    return measured(test, seed, build, train_it, predict)
 
 
-def fit_history(train: pd.DataFrame, test: pd.DataFrame, seed: int, **options) -> Result:
-    """Train the network of notebook 07 as that notebook does, and measure it. The options are its parts."""
-    from course_utils.data import load_movies, load_users
-    from course_utils.history import history_inputs, history_model, side_features
-    from course_utils.training import set_seed
+def as_course(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    seed: int,
+    build,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+) -> Result:
+    """Train a network as notebooks 04 and 05 do, with ``training.fit``."""
+    from course_utils.training import fit
 
     import keras
 
-    def predict() -> np.ndarray:
-        return model.predict(other, batch_size=4096, verbose=0) @ np.arange(1.0, 6.0)
+    def train_it(model, clock):
+        # Not "mse": with that, `fit` would also compute the RMSE at every step, inside the measured time.
+        options = {"loss": keras.losses.MeanSquaredError(), "callbacks": [clock]}
+        fit(model, train, worker.epochs(epochs), learning_rate, batch_size, **options)
 
-    features = side_features(load_users(), load_movies(), *SIZES)
-    clock = watch(test["rating"].to_numpy(), predict)
-    epochs = worker.epochs(7)
-    set_seed(seed)
-    model = history_model(train, features, **options)
-    inputs, other = (
-        {name: history_inputs(train, part)[name] for name in model.input} for part in (train, test)
-    )
-    steps = epochs * int(np.ceil(len(train) / 1024))
-    schedule = keras.optimizers.schedules.CosineDecay(0.002, decay_steps=steps, alpha=0.02)
-    optimizer = keras.optimizers.Adam(schedule)
-    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", steps_per_execution=16)
-    target = train["rating"].to_numpy() - 1
-    model.fit(inputs, target, batch_size=1024, epochs=epochs, verbose=0, callbacks=[clock])
-    fit_seconds = clock.seconds()
-    predictions, predict_seconds = timed(predict)
-    trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    return Result(predictions, fit_seconds, predict_seconds, trained, clock.curve)
+    def predict(model):
+        return model.predict(ids(test), batch_size=4096, verbose=0).ravel()
+
+    return measured(test, seed, build, train_it, predict)
 
 
-SIZES = (944, 1683)  # the largest ids of MovieLens 100K, plus one
+def fit_history(train: pd.DataFrame, test: pd.DataFrame, seed: int, **parts: bool) -> Result:
+    """Train the network of notebook 07 as that notebook does. ``parts`` go to ``history_model``."""
+    from course_utils.history import history_inputs, history_model, side_features
+    from course_utils.training import fit
+
+    def train_it(model, clock):
+        inputs, other = (
+            {name: history_inputs(train, part)[name] for name in model.input} for part in (train, test)
+        )
+        test_inputs.update(other)
+        options = {"loss": "sparse_categorical_crossentropy", "last_rate": 0.02, "callbacks": [clock]}
+        fit(model, (inputs, train["rating"].to_numpy() - 1), worker.epochs(7), 0.002, 1024, **options)
+
+    def predict(model):
+        return model.predict(test_inputs, batch_size=4096, verbose=0) @ np.arange(1.0, 6.0)
+
+    test_inputs: dict[str, np.ndarray] = {}
+    features = side_features(load_users(), load_movies(), *all_sizes())
+    return measured(test, seed, lambda: history_model(train, features, **parts), train_it, predict)
+
+
+def all_sizes() -> tuple[int, int]:
+    """Return the sizes of the tables for all of MovieLens: a training part may lack the largest ids."""
+    return sizes(load_ratings())
 
 
 def mf_source(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
     """Run the source's matrix factorization with the right target (notebook 06)."""
     from course_utils.models import matrix_factorization
 
-    def build(mu: float):
-        return matrix_factorization(*SIZES, K=200, table_l2=0.01)
-
-    return fit_and_score(build, train, test, seed, epochs=60, batch_size=256, centered=True)
+    rows = all_sizes()
+    return as_source(train, test, seed, lambda: matrix_factorization(*rows, K=200, table_l2=0.01), 60, 256)
 
 
 def deep_source(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
     """Run the source's deep network (notebook 06)."""
     from course_utils.models import deep_model
 
-    def build(mu: float):
-        return deep_model(*SIZES, K=200, table_l2=0.01)
-
-    return fit_and_score(build, train, test, seed, epochs=65, batch_size=512, centered=True)
+    rows = all_sizes()
+    return as_source(train, test, seed, lambda: deep_model(*rows, K=200, table_l2=0.01), 65, 512)
 
 
 def mf_04(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
     """Run the matrix factorization of notebook 04."""
     from course_utils.models import matrix_factorization
 
-    def build(mu: float):
-        return matrix_factorization(*SIZES, K=64, lookup_l2=0.12, bias_lookup_l2=0.02, mu=mu)
-
-    return fit_and_score(build, train, test, seed, epochs=20, batch_size=1024, learning_rate=0.005)
+    rows, mu = all_sizes(), float(train["rating"].mean())
+    settings = {"K": 64, "lookup_l2": 0.12, "bias_lookup_l2": 0.02, "mu": mu}
+    return as_course(train, test, seed, lambda: matrix_factorization(*rows, **settings), 20, 1024, 0.005)
 
 
 def deep_05(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
     """Run the deep network of notebook 05."""
     from course_utils.models import deep_model
 
-    def build(mu: float):
-        settings = {"hidden": (256, 64), "activation": "relu", "dropout": 0.3, "lookup_l2": 0.02}
-        return deep_model(*SIZES, K=16, **settings, mu=mu)
-
-    return fit_and_score(build, train, test, seed, epochs=20, batch_size=512, learning_rate=0.002)
+    rows, mu = all_sizes(), float(train["rating"].mean())
+    settings = {"K": 16, "hidden": (256, 64), "activation": "relu", "dropout": 0.3, "lookup_l2": 0.02, "mu": mu}
+    return as_course(train, test, seed, lambda: deep_model(*rows, **settings), 20, 512, 0.002)
 
 
 def history_07(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
@@ -200,5 +221,7 @@ MODELS: dict[str, Model] = {
     "deep-05": Model(deep_05, "ours", "deep network of notebook 05, 20 epochs", seeds=FIVE, **OURS),
 }
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Be the measured process; see ``worker.main``."""
     worker.main(MODELS, pd.DataFrame)

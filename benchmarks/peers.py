@@ -1,17 +1,19 @@
 """The peers: other libraries, each as its users run it, with its defaults and with one tuned setting.
 
-The driver runs this file in the peer's own environment, where neither the course nor pandas may exist.
+The driver runs ``main`` in the peer's own environment, where neither the course nor pandas may exist.
 Tables are structured arrays: ``train["user_id"]``. Libraries are imported before the clock starts.
 """
 
 import itertools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import worker
-from worker import Model, Result, clipped_rmse, timed
+
+from . import worker
+from .worker import Model, Result, clipped_rmse, timed
 
 Predict = Callable[[np.ndarray], np.ndarray]
 Fit = Callable[..., tuple[Predict, int]]  # (train, seed, **settings) -> (predict, number of parameters)
@@ -26,7 +28,7 @@ ENVIRONMENTS = {
     "myfm": ["setuptools<81", "myfm==0.4.0", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
 }
 
-# Chosen on a validation part: `run.py tune` goes through GRIDS again and says whether it still agrees.
+# Chosen on a validation part. `python -m benchmarks tune` goes through GRIDS again and says whether it agrees.
 TUNED = {
     "surprise-svd": {"n_factors": 100, "n_epochs": 100, "reg_all": 0.1, "lr_all": 0.005},
     "lenskit-als": {"embedding_size": 100, "epochs": 10, "regularization": 0.15},
@@ -343,24 +345,36 @@ MAKERS: dict[str, Callable[[], Fit]] = {
 
 
 def tune(name: str, train: np.ndarray, validation: np.ndarray) -> dict[str, Any]:
-    """Go through a grid, print the RMSE of each point on the validation part, return the best point."""
-    fit, scores = MAKERS[name](), {}
+    """Go through a grid and return the point with the lowest RMSE on the validation part.
+
+    Every point is printed with its RMSE, or with the reason why it has none; the best one comes last, beside
+    the one that is stored in ``TUNED``.
+
+    Raises:
+        RuntimeError: when every point failed.
+    """
+    fit, scores, reason = MAKERS[name](), {}, ""
     for values in itertools.product(*GRIDS[name].values()):
         settings = dict(zip(GRIDS[name], values, strict=True))
-        score = clipped_rmse(validation["rating"], fit(train, 0, **settings)[0](validation))
-        scores[values] = score
-        print(f"{name}: {score:.4f} {settings}", flush=True)
+        try:
+            predict, _ = fit(train, 0, **settings)
+            scores[values] = clipped_rmse(validation["rating"], predict(validation))
+        except Exception as problem:  # the other points must go on
+            reason = f"{type(problem).__name__}: {problem}"
+            print(f"{name}: failed {settings}: {reason}", flush=True)
+        else:
+            print(f"{name}: {scores[values]:.4f} {settings}", flush=True)
+    if not scores:
+        raise RuntimeError(f"No setting of {name} has a score. The last one ended with {reason}")
     best = dict(zip(GRIDS[name], min(scores, key=scores.get), strict=True))
     print(f"{name}: best {best}; stored {'the same' if best == TUNED[name] else TUNED[name]}")
     return best
 
 
-if __name__ == "__main__":
-    import sys
-    from pathlib import Path
-
+def main() -> None:
+    """Be the measured process. Arguments: those of ``worker.main``, or ``tune``, a name and a folder."""
     if sys.argv[1] == "tune":
         worker.limit_cores()
-        tune(sys.argv[2], *(np.load(Path(sys.argv[3], f"{part}.npy")) for part in ("train", "test")))
+        tune(sys.argv[2], *worker.load_split(sys.argv[3]))
     else:
         worker.main(MODELS)

@@ -1,4 +1,4 @@
-"""What happens when ratings, movies or machines become many: ``scale.py [PART ...]`` writes scale.csv.
+"""What happens when ratings, movies or machines become many: scale.csv.
 
 The parts are those of notebook 09, at sizes that a notebook should not wait for:
 
@@ -11,22 +11,16 @@ The parts are those of notebook 09, at sizes that a notebook should not wait for
 Every measurement runs in a fresh process. One row of scale.csv is one figure: part, setting, measure, value.
 """
 
-import argparse
 import json
-import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import run
-import worker
+from . import driver, worker
 
-HERE = Path(__file__).resolve().parent
-COLUMNS = ("part", "setting", "measure", "value", "status", *run.MACHINE, "error")
-DENSE, ROWS = "lookup_l2, Adam", "lookup_l2, Adam, by rows"  # variants of steps.py
+COLUMNS = ("part", "setting", "measure", "value", "status", *driver.MACHINE, "error")
 # Chosen on a validation part of the course's training set, from rank 10, 20, 50 and reg 0.1, 0.15, 0.2.
 ALS = {"alone": {"rank": 50, "reg": 0.1}, "on what the biases leave over": {"rank": 20, "reg": 0.15}}
 
@@ -40,6 +34,7 @@ def measure_stream(n_ratings: int) -> dict[str, float]:
     from course_utils.large import scaling, streaming
     from course_utils.metrics import rmse
     from course_utils.models import matrix_factorization
+    from course_utils.training import fit
 
     import keras
     import numpy as np
@@ -62,11 +57,10 @@ def measure_stream(n_ratings: int) -> dict[str, float]:
         sizes = about["n_users"], about["n_items"], K
         model = matrix_factorization(*sizes, lookup_l2=0.03, bias_lookup_l2=0.005, mu=about["mean"])
         model = scaling.by_rows(model)
-        steps = streaming.batches_per_epoch(folder, batch)
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-        model.compile(optimizer=scaling.RowAdam(schedule), loss="mse", steps_per_execution=16)
-        data = streaming.rating_dataset(folder, batch)
-        _, fit_seconds = worker.timed(lambda: model.fit(data, verbose=0, shuffle=False))
+        steps, data = streaming.batches_per_epoch(folder, batch), streaming.rating_dataset(folder, batch)
+        # Not "mse": with that, `fit` would also compute the RMSE at every step.
+        options = {"loss": keras.losses.MeanSquaredError(), "optimizer": scaling.RowAdam}
+        _, fit_seconds = worker.timed(lambda: fit(model, data, 1, learning_rate, **options))
         predicted = model.predict([user, movie], batch_size=8192, verbose=0).clip(1, 5)
     return {
         "training ratings": about["n_train"],
@@ -83,12 +77,11 @@ def measure_stream(n_ratings: int) -> dict[str, float]:
     }
 
 
-def measure_steps(variant: str, rows: int, K: int, batch: int, number: int) -> dict[str, float]:
-    """Return the milliseconds of a training step."""
-    import steps
+def measure_steps(only_rows: bool, rows: int, K: int, batch: int, number: int) -> dict[str, float]:
+    """Return the milliseconds of a training step; the arguments are those of ``steps.seconds_per_step``."""
+    from .steps import seconds_per_step
 
-    steps.K, steps.BATCH = K, batch
-    return {"ms a step": 1000 * steps.seconds_per_step(variant, rows, number)}
+    return {"ms a step": 1000 * seconds_per_step(only_rows, rows, K, batch, number)}
 
 
 def measure_workers(n: int, batch: int, epochs: int) -> dict[str, float]:
@@ -120,8 +113,7 @@ def measure_als(rows: int, cores: int) -> dict[str, float]:
     import numpy as np
     import pandas as pd
 
-    if hasattr(os, "sched_setaffinity"):  # Spark's own threads must not use more cores than its workers
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    worker.limit_cores(cores)  # Spark's own threads must not use more cores than its workers
     if rows == 0:
         train, test = split_ratings(load_ratings())
     else:
@@ -180,11 +172,12 @@ def plan(quick: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
     n = 100_000 if quick else 20_000_000
     yield "stream", f"{n:,} ratings", {"n_ratings": n}
     rows = 1_000 if quick else 100_000
-    for variant in (DENSE, ROWS):
-        number = 3 if quick else 20 if variant == DENSE else 100
+    for variant, only_rows in (("lookup_l2, Adam", False), ("lookup_l2, Adam, by rows", True)):
+        number = 3 if quick else 100 if only_rows else 20
         for K, batch in ((8, 1024), (64, 1024), (256, 1024), (64, 8192)):
             setting = f"{variant}; {rows:,} rows; K = {K}; batch {batch:,}"
-            yield "steps", setting, {"variant": variant, "rows": rows, "K": K, "batch": batch, "number": number}
+            sizes = {"rows": rows, "K": K, "batch": batch, "number": number}
+            yield "steps", setting, {"only_rows": only_rows, **sizes}
     for batch, epochs in ((1024, 1), (16_384, 20)):
         for workers in (1, 2):
             arguments = {"n": workers, "batch": batch, "epochs": 1 if quick else epochs}
@@ -199,21 +192,21 @@ def plan(quick: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "neighbors", f"{n:,} items; {lists} lists", {"n_items": n, "lists": lists}
 
 
-def measure(part: str, arguments: dict[str, Any], options: run.Options) -> dict[str, float]:
+def measure(part: str, arguments: dict[str, Any], options: driver.Options) -> dict[str, float]:
     """Run one measurement in a fresh process and return its figures.
 
     Raises:
-        run.Failure: when it has none.
+        driver.Failure: when it has none.
     """
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary, "measured.json")
-        command = [sys.executable, str(HERE / "scale.py"), "--measure", part, json.dumps(arguments), str(out)]
-        run.execute(command, run.environment(options), options.limit)
+        command = driver.command(sys.executable, "scale", part, json.dumps(arguments), str(out))
+        driver.execute(command, driver.environment(options), options.limit)
         return json.loads(out.read_text(encoding="utf-8"))
 
 
-def scale(parts: list[str], options: run.Options) -> None:
-    """Measure the parts and store them; rows of other parts stay as they were."""
+def scale(parts: Sequence[str], options: driver.Options) -> None:
+    """Measure the parts and store them: scale.csv. Rows of other parts stay as they were."""
     order = {name: place for place, name in enumerate(MEASURE)}
     planned = list(plan(options.quick))
     place = {(part, setting): number for number, (part, setting, _) in enumerate(planned)}
@@ -221,66 +214,22 @@ def scale(parts: list[str], options: run.Options) -> None:
     def position(row: dict[str, Any]) -> tuple[int, int]:
         return order[row["part"]], place.get((row["part"], row["setting"]), len(place))
 
-    table = run.Table(options.out / "scale.csv", COLUMNS, ("part", "setting", "measure"), position)
-    table.drop(lambda row: row["part"] in parts)
+    table = driver.Table(options.out / "scale.csv", COLUMNS, ("part", "setting", "measure"), position)
+    table.drop(lambda row: row["part"] in parts and (row["part"], row["setting"]) not in place)
     for part, setting, arguments in planned:
         if part not in parts:
             continue
-        row = {"part": part, "setting": setting} | run.machine(options)
-        result = run.attempt(lambda p=part, a=arguments: {"figures": measure(p, a, options)})
+        row = {"part": part, "setting": setting} | driver.machine(options)
+        result = driver.attempt(lambda p=part, a=arguments: {"figures": measure(p, a, options)})
+        table.drop(lambda old, new=(part, setting): (old["part"], old["setting"]) == new)
         if result["status"] != "ok":
             table.add({**row, **result, "measure": ""})
         for name, value in result.get("figures", {}).items():
             table.add({**row, "status": "ok", "measure": name, "value": float(f"{value:.6g}")})
-            print(f"    {name}: {value:,.4g}", flush=True)
 
 
-def table(folder: Path = HERE) -> str:
-    """Return scale.csv as a Markdown table: a row for each setting, its figures in one cell."""
-    lines = ["| part | setting | measured |", "| --- | --- | --- |"]
-    settings: dict[tuple[str, str], list[str]] = {}
-    for row in run.read_rows(folder / "scale.csv"):
-        figure = f"{row['measure']} {_short(float(row['value']))}" if row["status"] == "ok" else row["error"]
-        settings.setdefault((row["part"], row["setting"]), []).append(figure)
-    return "\n".join(
-        [
-            *lines,
-            *(f"| {part} | {setting} | {' · '.join(found)} |" for (part, setting), found in settings.items()),
-        ]
-    )
-
-
-def _short(value: float) -> str:
-    """Return a figure with about four digits: 1,328,552 -> 1,329,000; 0.90731 -> 0.9073."""
-    return f"{float(f'{value:.4g}'):,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def main(arguments: list[str]) -> None:
-    """Measure one thing (in a process of its own), or all of them."""
-    if arguments[:1] == ["--measure"]:
-        part, given, out = arguments[1:]
-        worker.limit_cores()
-        Path(out).write_text(json.dumps(MEASURE[part](**json.loads(given))), encoding="utf-8")
-        return
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--table", action="store_true", help="only print scale.csv as a Markdown table")
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(MEASURE)}; all when none is named")
-    parser.add_argument("--quick", action="store_true", help="a trial of small size, into a temporary folder")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=float, default=1800, help="seconds for one measurement")
-    parser.add_argument("--out", type=Path, help="folder of scale.csv")
-    chosen = parser.parse_args(arguments)
-    if chosen.table:
-        print(table(chosen.out or HERE))
-        return
-    if unknown := set(chosen.parts) - set(MEASURE):
-        parser.error(f"There is no part {sorted(unknown)[0]!r}. The parts are {', '.join(MEASURE)}.")
-    out = chosen.out or (Path(tempfile.mkdtemp(prefix="scale-")) if chosen.quick else HERE)
-    options = run.Options(out, HERE / ".envs", chosen.threads, chosen.limit, quick=chosen.quick)
-    start = time.perf_counter()
-    scale(chosen.parts or list(MEASURE), options)
-    print(f"{time.perf_counter() - start:.0f} s, results in {out / 'scale.csv'}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def main() -> None:
+    """Be the measured process. Arguments: the part, its arguments as JSON, where to write the figures."""
+    part, given, out = sys.argv[1:]
+    worker.limit_cores()
+    Path(out).write_text(json.dumps(MEASURE[part](**json.loads(given))), encoding="utf-8")

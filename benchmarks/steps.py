@@ -1,4 +1,4 @@
-"""What one training step costs when the tables grow: ``steps.py VARIANT ROWS STEPS OUT`` measures one point.
+"""What one training step costs when the tables are large.
 
 Keras hands its optimizers the gradient of an Embedding as rows and their numbers (``tf.IndexedSlices``), but
 two things still touch the whole table at every step (seen in Keras 3.15 on TensorFlow):
@@ -8,23 +8,19 @@ two things still touch the whole table at every step (seen in Keras 3.15 on Tens
   copies it for each such read. So even plain SGD, whose update touches only the rows, pays for the copy.
 
 ``scaling.RowEmbedding`` looks up in the variable itself, ``scaling.RowAdam`` updates only the rows of the
-batch. With both, a step costs the same for a thousand rows and for a million.
+batch. With both, a step costs what its batch costs, however large the tables are.
 """
 
-import json
 import statistics
-import sys
 import time
-from pathlib import Path
 
 from course_utils.large.scaling import RowAdam, by_rows
 from course_utils.models import matrix_factorization
 
 import keras
 import numpy as np
-import worker
 
-BATCH, K, WARM_UP = 1024, 64, 5
+WARM_UP = 5  # in the first steps TensorFlow prepares the network
 
 
 class _StepTimes(keras.callbacks.Callback):
@@ -40,42 +36,25 @@ class _StepTimes(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
-LOOKUP, TABLE = {"lookup_l2": 0.12, "bias_lookup_l2": 0.02}, {"table_l2": 0.01}
-# variant -> (penalties, optimizer, whether look-ups read only their rows)
-VARIANTS = {
-    "table_l2, Adam": (TABLE, keras.optimizers.Adam, False),
-    "table_l2, SGD": (TABLE, keras.optimizers.SGD, False),
-    "lookup_l2, Adam": (LOOKUP, keras.optimizers.Adam, False),
-    "lookup_l2, SGD": (LOOKUP, keras.optimizers.SGD, False),
-    "lookup_l2, SGD, by rows": (LOOKUP, keras.optimizers.SGD, True),
-    "lookup_l2, Adam, by rows": (LOOKUP, RowAdam, True),
-}
+def seconds_per_step(only_rows: bool, rows: int, K: int, batch: int, number: int) -> float:
+    """Return the median seconds of a training step on random ratings, every step with other rows.
 
-
-def build(variant: str, rows: int) -> keras.Model:
-    """Return the compiled matrix factorization of one variant, with ``rows`` users and as many movies."""
-    penalties, optimizer, only_rows = VARIANTS[variant]
-    model = matrix_factorization(rows, rows, K=K, mu=3.5, **penalties)
-    model = by_rows(model) if only_rows else model
-    model.compile(optimizer=optimizer(0.001), loss="mse", jit_compile=False)
-    return model
-
-
-def seconds_per_step(variant: str, rows: int, steps: int) -> float:
-    """Return the median seconds of a step on random ratings, every step with other rows."""
+    Args:
+        only_rows: look up and update only the rows of the batch; False: Keras' own Embedding and Adam.
+        rows: number of users, and of movies.
+        K: number of factors.
+        batch: ratings in a step.
+        number: steps to measure, after ``WARM_UP`` steps that do not count.
+    """
     keras.utils.set_random_seed(0)
-    model, rng = build(variant, rows), np.random.default_rng(0)
-    n = BATCH * (steps + WARM_UP)
+    model = matrix_factorization(rows, rows, K=K, mu=3.5, lookup_l2=0.12, bias_lookup_l2=0.02)
+    model = by_rows(model) if only_rows else model
+    optimizer = (RowAdam if only_rows else keras.optimizers.Adam)(0.001)
+    # Step by step, which `training.fit` does not do: each needs a time of its own.
+    model.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+    rng, n = np.random.default_rng(0), batch * (number + WARM_UP)
     users, movies = (rng.integers(0, rows, n, dtype="int32") for _ in range(2))
     stars = rng.integers(1, 6, n).astype("float32")
     times = _StepTimes()
-    model.fit([users, movies], stars, batch_size=BATCH, verbose=0, callbacks=[times])
+    model.fit([users, movies], stars, batch_size=batch, verbose=0, callbacks=[times])
     return statistics.median(times.seconds[WARM_UP:])
-
-
-if __name__ == "__main__":
-    chosen, size, number, out = sys.argv[1:]
-    worker.limit_cores()
-    seconds = seconds_per_step(chosen, int(size), int(number))
-    measured = {"seconds_per_step": seconds, "peak_mb": worker.peak_megabytes(), "keras": keras.__version__}
-    Path(out).write_text(json.dumps(measured), encoding="utf-8")

@@ -1,10 +1,10 @@
-"""Print the table of README.md from results.csv, splits.csv and folds.csv: ``python benchmarks/table.py``."""
+"""The published tables, made from the CSV files: ``python -m benchmarks table`` prints them."""
 
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
+from .driver import HERE, read_rows
 
 
 def results_table(folder: Path = HERE) -> str:
@@ -50,5 +50,31 @@ def splits_table(folder: Path = HERE) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    print(results_table(), splits_table(), sep="\n\n")
+def scale_table(folder: Path = HERE) -> str:
+    """Return scale.csv as a Markdown table: a row for each setting, its figures in one cell."""
+    settings: dict[tuple[str, str], list[str]] = {}
+    for row in read_rows(folder / "scale.csv"):
+        figure = f"{row['measure']} {_short(float(row['value']))}" if row["status"] == "ok" else row["error"]
+        settings.setdefault((row["part"], row["setting"]), []).append(figure)
+    rows = [f"| {part} | {setting} | {' · '.join(found)} |" for (part, setting), found in settings.items()]
+    return "\n".join(["| part | setting | measured |", "| --- | --- | --- |", *rows])
+
+
+def _short(value: float) -> str:
+    """Return a figure with about four digits: 1,328,552 -> 1,329,000; 0.90731 -> 0.9073."""
+    return f"{float(f'{value:.4g}'):,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def all_tables(folder: Path = HERE) -> str:
+    """Return the tables of a folder's CSV files, each below the name of the document that shows it.
+
+    What was not measured has no table.
+    """
+    tables = []
+    if (folder / "results.csv").exists():
+        tables += ["README.md, models:", results_table(folder)]
+    if any((folder / f"{kind}.csv").exists() for kind in ("splits", "folds")):
+        tables += ["README.md, splits and folds:", splits_table(folder)]
+    if (folder / "scale.csv").exists():
+        tables += ["benchmarks/README.md, scale:", scale_table(folder)]
+    return "\n\n".join(tables or [f"There are no results in {folder}: run `python -m benchmarks all` first."])

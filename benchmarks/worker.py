@@ -1,6 +1,6 @@
 """What every benchmarked model goes through, in a process of its own: load, run, measure, report.
 
-This file runs in the course's environment and in every peer's, so it needs nothing but NumPy.
+This module runs in the course's environment and in every peer's, so it needs nothing but NumPy.
 """
 
 import json
@@ -103,11 +103,21 @@ def timed(action: Callable[[], Any]) -> tuple[Any, float]:
     return value, time.perf_counter() - start
 
 
-def limit_cores() -> None:
-    """Keep this process on as many cores as it may use threads, where the system can (Linux)."""
+def limit_cores(number: int | None = None) -> None:
+    """Keep this process on few cores, where the system can (Linux).
+
+    Args:
+        number: how many; None: as many as it may use threads.
+    """
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[: max(1, int(os.environ.get("BENCH_THREADS", len(cores))))])
+        number = number or int(os.environ.get("BENCH_THREADS", len(cores)))
+        os.sched_setaffinity(0, cores[: max(1, number)])
+
+
+def load_split(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return train.npy and test.npy of a folder as structured arrays: ``train["user_id"]``."""
+    return np.load(Path(folder, "train.npy")), np.load(Path(folder, "test.npy"))
 
 
 def main(models: dict[str, Model], convert: Callable[[np.ndarray], Any] = lambda table: table) -> None:
@@ -119,7 +129,7 @@ def main(models: dict[str, Model], convert: Callable[[np.ndarray], Any] = lambda
     """
     name, folder, seed, out = sys.argv[1:]
     limit_cores()
-    train, test = (np.load(Path(folder, f"{part}.npy")) for part in ("train", "test"))
+    train, test = load_split(folder)
     model = models[name]
     result = model.run(convert(train), convert(test), int(seed))
     measured = measure(result, test["rating"])

@@ -3,21 +3,20 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 from course_utils.data import split_ratings
 from course_utils.large import engines, scaling, streaming
 from course_utils.metrics import rmse
 from course_utils.models import matrix_factorization
 from course_utils.training import set_seed
-from tools.course import ROOT
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
+import tensorflow as tf
 
 EVERY = 20
-BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +86,51 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(folder, tmp_path
     assert weights_equal(model.get_weights(), second.get_weights(), rtol=0, atol=0)
 
 
+def test_two_checkpoints_are_kept(folder, tmp_path):
+    """One process may still read the older one while another replaces it by a newer."""
+    model, optimizer = new_training(folder, rows=False)
+    saved = scaling.Checkpoints(model, optimizer, tmp_path, EVERY)
+    for step in range(1, 4 * EVERY):
+        saved.after(step)
+    assert sorted(path.stem for path in tmp_path.glob("*.index")) == ["ckpt-40", "ckpt-60"]
+
+
+# --- Updates by rows ------------------------------------------------------------------------------
+
+
+def test_rows_only_optimizer_does_what_dense_adam_does_to_the_rows_of_the_batch():
+    # Row 1 is looked up twice, row 2 once, rows 0 and 3 not at all; three steps, each with another gradient.
+    steps = [[[3.0], [1.0], [2.0]], [[-1.0], [0.5], [4.0]], [[0.1], [0.2], [-3.0]]]
+    found = {}
+    for name, kind, dense in (
+        ("rows", scaling.RowAdam, False),
+        ("RowAdam, dense gradient", scaling.RowAdam, True),
+        ("dense", keras.optimizers.Adam, True),
+    ):
+        variable, optimizer = keras.Variable(np.ones((4, 1), "float32")), kind(0.1)
+        optimizer.build([variable])
+        for values in steps:
+            gradient = tf.IndexedSlices(tf.constant(values), tf.constant([1, 1, 2]), tf.constant([4, 1]))
+            optimizer.apply([tf.convert_to_tensor(gradient) if dense else gradient], [variable])
+        found[name] = keras.ops.convert_to_numpy(variable).ravel()
+    np.testing.assert_allclose(found["rows"], found["dense"], atol=1e-6)
+    np.testing.assert_array_equal(found["RowAdam, dense gradient"], found["dense"])
+    assert found["rows"][0] == found["rows"][3] == 1
+    assert np.all(found["rows"][1:3] != 1)
+
+
+def test_rows_only_model_leaves_other_rows_alone():
+    set_seed(0)
+    model = scaling.by_rows(matrix_factorization(10, 10, K=4, mu=3.5, lookup_l2=0.12))
+    model.compile(optimizer=scaling.RowAdam(0.001), loss="mse")
+    for step in range(2):  # at the second step Keras' Adam would still move rows 1 and 2
+        before = model.get_layer("P").get_weights()[0]
+        users = np.array([1, 1, 2]) if step == 0 else np.array([5, 6, 7])
+        model.fit([users, np.array([3, 4, 4])], np.array([5.0, 1.0, 3.0]), batch_size=3, verbose=0)
+        moved = np.flatnonzero(np.abs(model.get_layer("P").get_weights()[0] - before).max(axis=1))
+        assert moved.tolist() == sorted(set(users.tolist()))
+
+
 # --- Several processes ----------------------------------------------------------------------------
 
 
@@ -126,10 +170,26 @@ def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
         scaling.wait_for_workers(scaling.start_workers(1, folder, alone, **options | {"epochs": 1}), alone)
 
 
-def test_a_worker_that_fails_says_why(tmp_path):
+def test_a_worker_that_fails_says_why_and_leaves_no_result_of_an_older_run(tmp_path):
+    result = tmp_path / "out" / "worker-0.json"
+    result.parent.mkdir()
+    result.write_text('{"steps": 99}')
     processes = scaling.start_workers(1, tmp_path / "nothing", tmp_path / "out")
     with pytest.raises(scaling.WorkerFailed, match="Worker 0 of 1 ended with exit code 1.*no about.json"):
         scaling.wait_for_workers(processes, tmp_path / "out")
+    assert not result.exists()
+
+
+@pytest.mark.parametrize(("codes", "blamed"), [((1, -9), 1), ((-9, 1), 0), ((1, 0), 0), ((0, 1), 1)])
+def test_the_worker_that_was_killed_is_blamed_and_not_its_victims(tmp_path, codes, blamed):
+    # A worker whose partner is gone ends with an error too, perhaps before anyone looks.
+    processes = []
+    for number, code in enumerate(codes):
+        (tmp_path / f"worker-{number}.txt").write_text(f"I am {number}\n")
+        processes.append(SimpleNamespace(poll=lambda code=code: code, wait=lambda: None))
+    message = f"^Worker {blamed} of 2 ended with exit code {codes[blamed]}. It said last: I am {blamed}$"
+    with pytest.raises(scaling.WorkerFailed, match=message):
+        scaling.wait_for_workers(processes, tmp_path)
 
 
 def test_workers_that_take_too_long_are_ended(tmp_path):
@@ -233,63 +293,3 @@ def test_an_engine_that_fails_or_hangs_is_reported(monkeypatch):
         engines.run_engine("neighbors", {"x": 1})
     with pytest.raises(engines.EngineFailed, match="not done after 0.01 s"):
         engines.run_engine("neighbors", {"n_items": 10}, limit=0.01)
-
-
-# --- The stored results ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def scale():
-    """The benchmark's module, which lies in a folder of scripts."""
-    sys.path.insert(0, str(BENCHMARKS))
-    import scale
-
-    return scale
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return pd.read_csv(BENCHMARKS / "scale.csv").set_index(["part", "setting", "measure"])["value"]
-
-
-def test_stored_results_are_complete(scale, stored):
-    planned = [(part, setting) for part, setting, _ in scale.plan(quick=False)]
-    assert (
-        list(dict.fromkeys(zip(*(stored.index.get_level_values(n) for n in range(2)), strict=True))) == planned
-    )
-    assert stored.notna().all()
-
-
-def test_twenty_million_ratings_in_bounded_memory_beat_the_biases(stored):
-    stream = stored.sort_index()["stream", "20,000,000 ratings"]
-    assert stream["training ratings"] + stream["test ratings"] == pytest.approx(20_000_000, rel=1e-4)
-    assert stream["peak memory in MB"] < 1500
-    assert stream["test RMSE, matrix factorization"] < stream["test RMSE, both biases"] - 0.005
-    assert stream["trained per second"] == pytest.approx(
-        stream["training ratings"] / stream["seconds of the epoch"], rel=0.01
-    )
-
-
-def test_readme_of_the_benchmark_shows_the_stored_results(scale):
-    text = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    shown = text.partition("<!-- scale -->")[2].partition("<!-- end of scale -->")[0].strip()
-    assert shown == scale.table(), (
-        "run `python benchmarks/scale.py --table` and put its output between the marks"
-    )
-
-
-def test_a_measurement_runs_in_its_own_process_and_failures_become_rows(scale, tmp_path, monkeypatch):
-    options = scale.run.Options(out=tmp_path, envs=tmp_path, limit=120, quick=True)
-    plan = [
-        ("stream", "small", {"n_ratings": 20_000}),
-        ("neighbors", "impossible", {"n_items": 10, "lists": 64}),
-    ]
-    monkeypatch.setattr(scale, "plan", lambda quick: plan)
-    scale.scale(["stream", "neighbors"], options)
-    table = pd.read_csv(tmp_path / "scale.csv")
-    stream = table[table["part"] == "stream"].set_index("measure")["value"]
-    assert stream["training ratings"] + stream["test ratings"] == 20_000
-    assert 200 < stream["peak memory in MB"] < 2000 and 0.5 < stream["test RMSE, both biases"] < 1.2
-    failed = table[table["part"] == "neighbors"].iloc[0]
-    assert failed["status"] == "error" and isinstance(failed["error"], str)
-    assert "| neighbors | impossible |" in scale.table(tmp_path)
