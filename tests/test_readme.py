@@ -50,7 +50,7 @@ def test_figure_shows_the_same_numbers():
         name: value for name, value in zip(texts, texts[1:], strict=False) if re.fullmatch(r"\d\.\d{3}", value)
     }
     assert shown == stored_scores()
-    alternative = re.search(r"!\[(Bars[^\]]*)\]", README)[1]
+    alternative = re.search(r"!\[(A dot[^\]]*)\]", README)[1]
     assert re.findall(r"\d\.\d{3}", alternative) == list(stored_scores().values())
 
 
