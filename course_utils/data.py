@@ -11,8 +11,9 @@ from pathlib import Path
 
 from course_utils.checks import DataError
 from course_utils.fetch import fetch_movielens, find_tables
-from course_utils.tables import read_ratings
+from course_utils.reader import read_ratings
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
@@ -37,42 +38,54 @@ def load_ratings(
     item: str | None = None,
     rating: str | None = None,
     timestamp: str | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> pd.DataFrame:
-    """Read ratings, in file order: MovieLens 100K, or a table of your own.
+    """Read ratings, in file order: MovieLens 100K, or a table of your own (introduced in notebook 01).
 
-    ``None`` means MovieLens 100K, which is fetched when needed and checked by its SHA-256 every time.
-    A file without header line is in the format of its ``u.data``: one rating a line, four whole numbers
-    separated by tabs: user id, movie id, rating 1 to 5, Unix time in seconds. Both give a table of shape
-    (n_ratings, 4), all int64: ``user_id``, ``movie_id``, ``rating`` (stars), ``timestamp`` (seconds since
-    1970, UTC), with the ids of the file. MovieLens 100K: (100000, 4).
+    >>> load_ratings().shape
+    (100000, 4)
 
-    Any other table is CSV or TSV in UTF-8 with a header line: a column each for user, item and rating, perhaps
-    one for the time, and others, which are left out. The names are recognized (``tables.NAMES``) or given.
-    Ids may be any text. They are kept as written, so "007" is not "7". The result has the columns
+    ``None`` means MovieLens 100K, fetched when needed and checked by its SHA-256 every time. Its format
+    (``u.data``) and that of ``ratings.dat`` (1M, 10M) are recognized in any file. Columns: ``user_id`` and
+    ``movie_id`` as in the file, ``rating`` (stars; int64 in u.data), ``timestamp`` (seconds since 1970, UTC).
 
-    - ``user_id`` and ``movie_id``: int64 codes from 0 to the number of users (items) - 1, in the order of the
-      ids sorted as text (by code point), so that the order of the lines does not matter,
-    - ``rating``: float64, on any scale; ``timestamp``: int64, only if the file has it,
-    - ``user`` and ``item``: the ids as pandas Categoricals. ``ratings["item"].cat.categories[movie_id]`` is the
-      id as in the file. They take a few bytes a row, and the way back survives splits, sorts and merges.
+    Any other table is text in UTF-8, separated by tabs, commas or semicolons, with a header line: a column each
+    for user, item and rating, perhaps one for the time, and others, which are left out. Names are recognized
+    (``tables.NAMES``) or given. Without a header line, three or four columns are taken as user, item, rating
+    and time, with a warning, where their content fits. Ids may be any text; "007" is not "7". Columns:
+
+    - ``user_id`` and ``movie_id``: int64 codes from 1, as in MovieLens, in the order of the ids: as numbers if
+      all are whole, else as text (by code point). The order of the lines does not matter.
+    - ``rating``: float64. ``timestamp``: int64, only if the file has it, in seconds or as dates such as
+      2024-05-01 or 2024-05-01T18:30 (UTC if they name no zone).
+    - ``user`` and ``item``: the ids as pandas Categoricals. ``ratings["item"].cat.categories[movie_id - 1]`` is
+      the id as written. They take a few bytes a row, and the way back survives splits, sorts and merges.
+
+    MovieLens' own ``ratings.csv`` (20M and later) is read like this as well: its ids have wide gaps, and each
+    would be an unused row of Q. Its scale is known, 0.5 to 5, as are those of u.data and ratings.dat.
 
     Args:
         path: the file.
         user, item, rating, timestamp: names of the columns, for a header line with other names.
+        scale: lowest and highest rating. Others are refused. Without it, ratings that look like codes for "not
+            rated" (a single value at or below 0; one far above the others) are pointed out in a warning.
 
     Raises:
         DataError: if the data cannot be fetched or read, or lines are malformed; names file and lines.
-        ValueError: for names of columns without a file.
+        ValueError: for names of columns without a file, and a scale that is none.
     """
     named = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-    if path is None and any(named.values()):
-        raise ValueError("user, item, rating and timestamp name columns of a file: give its path as well.")
-    path = find_tables(fetch_movielens())[0] if path is None else Path(path)
-    return read_ratings(path, named)
+    if path is None and (any(named.values()) or scale):
+        raise ValueError("user, item, rating, timestamp and scale are about a file: give its path as well.")
+    if scale and not (len(scale) == 2 and -np.inf < scale[0] < scale[1] < np.inf):
+        raise ValueError(
+            f"scale must be the lowest and the highest rating, such as (1, 5), but it is {scale!r}."
+        )
+    return read_ratings(find_tables(fetch_movielens())[0] if path is None else Path(path), named, scale)
 
 
 def sizes(ratings: pd.DataFrame) -> tuple[int, int]:
-    """Return ``(n_users, n_items)``: the rows that tables of users and of movies need (notebook 02).
+    """Return ``(n_users, n_items)``: the rows that tables of users and of movies need (from notebook 02 on).
 
     Ids are row numbers and begin at 1, so row 0 stays unused, and a table has one row more than the largest id
     says. MovieLens 100K: (944, 1683).
@@ -90,7 +103,7 @@ def sizes(ratings: pd.DataFrame) -> tuple[int, int]:
 
 
 def load_movies() -> pd.DataFrame:
-    """Read the movies of MovieLens 100K, in the order of their ids.
+    """Read the movies of MovieLens 100K, in the order of their ids (introduced in notebook 01).
 
     Returns a table of shape (1682, 4): ``movie_id`` (int64, 1 to 1682), ``title`` (text without the
     year, articles at the end: "Usual Suspects, The"), ``year`` (Int64; missing for movie 267),
@@ -124,7 +137,7 @@ def _split_title(text: str) -> tuple[str, int | None]:
 
 
 def load_users() -> pd.DataFrame:
-    """Read the users of MovieLens 100K, in the order of their ids.
+    """Read the users of MovieLens 100K, in the order of their ids (introduced in notebook 07).
 
     Returns a table of shape (943, 5): ``user_id`` (int64, 1 to 943), ``age`` (int64, years),
     ``gender`` ("F" or "M"), ``occupation`` and ``zip_code`` (text; some codes have letters).
@@ -147,7 +160,10 @@ def load_users() -> pd.DataFrame:
 def split_ratings(
     ratings: pd.DataFrame, test_size: float = 0.2, seed: int = 2021
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split ratings at random into ``(train, test)``. The defaults give the split of this course.
+    """Split ratings at random into ``(train, test)``. The defaults give the split of this course (notebook 01).
+
+    >>> [len(part) for part in split_ratings(load_ratings())]
+    [80000, 20000]
 
     ``test_size`` is the share of the rows that goes into the test part. The same ``seed`` gives the
     same split. Both parts are shuffled and keep the index of ``ratings``.
@@ -158,7 +174,7 @@ def split_ratings(
 
 
 def official_fold(ratings: pd.DataFrame, k: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return ``(train, test)`` of fold ``k``, one of the five (u1 to u5) that GroupLens published.
+    """Return ``(train, test)`` of fold ``k``, one of the five (u1 to u5) of GroupLens (notebook 07).
 
     ``ratings`` is MovieLens 100K in file order. The test part is rows (k-1) * 20,000 to k * 20,000,
     the training part the other 80,000, both in file order and with their index.

@@ -2,6 +2,7 @@
 
 import json
 
+from course_utils import reader, tables
 from course_utils.checks import DataError
 from course_utils.large import streaming
 from course_utils.made import synthetic_ratings
@@ -157,8 +158,9 @@ def test_official_formats_are_read(tmp_path, name, newline):
         "1|2|3.7|4",
         "1|2|nan|4",
         "1|2|3|4.5",
+        "1|2|3|-4",  # before 1970
     ]
-    + ["-1|2|3|4", "1|9999999999|3|4", "1|2|3|", "", "1;2;3;4", "NA|2|3|4"],
+    + ["-1|2|3|4", "0|2|3|4", "1|9999999999|3|4", "1|2|3|", "", "1;2;3;4", "NA|2|3|4"],
 )
 def test_a_bad_line_is_named(tmp_path, name, bad):
     separator = OFFICIAL[name][1]
@@ -167,13 +169,14 @@ def test_a_bad_line_is_named(tmp_path, name, bad):
     number = 3 if OFFICIAL[name][0] else 2
     with pytest.raises(DataError) as found:
         list(streaming.movielens_ratings(path))
-    assert f"{path.name}, line {number} is {line!r}. Expected: userId" in str(found.value)
+    expected = "four whole numbers" if separator == "\t" else "userId"
+    assert f"{path.name}, line {number} is {line!r}. Expected: {expected}" in str(found.value)
 
 
 def test_other_spellings_of_a_rating_are_not_blamed(tmp_path):
     """A line that is fine, spelled in another way, must not be named in place of the bad one."""
     path = tmp_path / "ratings.csv"
-    path.write_text(f"{streaming.HEADER}\n1,2,3.50,4\n1, 3,5.,4\n1,4,oops,4\n", encoding="utf-8")
+    path.write_text(f"{tables.CSV_HEADER}\n1,2,3.50,4\n1, 3,5.,4\n1,4,oops,4\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 4 is '1,4,oops,4'"):
         list(streaming.movielens_ratings(path))
 
@@ -185,7 +188,7 @@ def test_a_comma_is_no_separator_in_a_dat_file(tmp_path):
 
 
 def test_line_numbers_go_on_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "BLOCK", 50)
+    monkeypatch.setattr(reader, "BLOCK", 50)
     lines = [f"{n}::{n}::3::97830{n}" for n in range(100, 140)]
     path = tmp_path / "ratings.dat"
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -198,9 +201,9 @@ def test_line_numbers_go_on_across_blocks(tmp_path, monkeypatch):
 
 def test_files_that_are_none_are_refused(tmp_path):
     for name, text, words in (
-        ("ratings.txt", "", "expected a file that ends in"),
-        ("ratings.csv", "1,2,3,4\n", "line 1: expected the header 'userId,movieId,rating,timestamp'"),
-        ("ratings.dat", "", "there are no ratings"),
+        ("ratings.csv", "1,2,3,4\n", "line 1 is '1,2,3,4'. Expected: .* or another format of MovieLens."),
+        ("ratings.dat", "", "line 1: there are no ratings"),
+        ("ratings.zip", "", "is compressed. Unpack it"),
     ):
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")

@@ -10,21 +10,19 @@ movies are numbered from 0. Notebook 09 shows how the pieces go together:
 import contextlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from course_utils.checks import DataError
+from course_utils.reader import read_chunks
+from course_utils.tables import find_format
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
-CHUNK = 1_000_000  # ratings in memory at once while they are made or parsed
-BLOCK = 16 * 1024**2  # bytes of a text file in memory at once
+CHUNK = 1_000_000  # ratings in a file, about
 SCHEMA = pa.schema(
     [
         ("user_id", pa.int32()),
@@ -35,112 +33,74 @@ SCHEMA = pa.schema(
 )
 
 
-# --- Parsing the official files -------------------------------------------------------------------
-
-HEADER = "userId,movieId,rating,timestamp"
-FORMATS = {  # ending -> (separator, header line, what a good line looks like)
-    ".data": ("\t", None, "userId, movieId, rating and timestamp, separated by tabs, as in u.data (100K)"),
-    ".dat": ("::", None, "userId::movieId::rating::timestamp, as in ratings.dat (1M, 10M)"),
-    ".csv": (",", HEADER, f"{HEADER}, as in ratings.csv (20M, 25M, 32M)"),
-}
+# --- Parsing --------------------------------------------------------------------------------------
 
 
 def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
-    """Read an official MovieLens file of ratings, chunk by chunk, with its original ids.
+    """Read a file of ratings chunk by chunk, with its original ids (for notebook 09).
 
-    The ending decides how: ``u.data`` (100K, tabs), ``ratings.dat`` (1M and 10M, "::") or ``ratings.csv`` (20M,
-    25M and 32M, commas and a header line). The formats are described in the README of each data set
-    (GroupLens, https://grouplens.org/datasets/movielens/).
+    All formats that ``data.load_ratings`` reads: ``u.data``, ``ratings.dat`` and ``ratings.csv`` of MovieLens,
+    described in the README of each data set (GroupLens, https://grouplens.org/datasets/movielens/), and tables
+    of your own. There the ids are text, the timestamp is 0 where the file has none, and a pair that is rated
+    twice goes unnoticed, because only one chunk at a time is known.
 
     Args:
         path: the file, unpacked.
 
     Raises:
-        DataError: for another ending, a missing header, an empty file, and for any line that is not two
-            whole ids from 0 to 2**31 - 1, a rating from 0.5 to 5 in steps of 0.5, and a whole timestamp.
+        DataError: for an unknown format, an empty file, and bad lines. In the formats of MovieLens, a good line
+            has whole ids from 1 to 2**31 - 1, a rating on the scale of the format, and whole seconds.
         OSError: when the file can't be opened.
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
-    separator, header, _ = FORMATS[path.suffix]
-    with open(path, "rb") as file:
-        if header and (found := file.readline(200).strip().decode("utf-8-sig", "replace")) != header:
-            raise DataError(f"{path}, line 1: expected the header {header!r}, but it is {found[:80]!r}.")
-        line, rows = (2 if header else 1), 0
-        while block := file.read(BLOCK):
-            block += file.readline()  # up to the end of the line
-            yield _parse(block, path, separator, line)
-            rows += 1
-            line += block.count(b"\n")
-    if not rows:
-        raise DataError(f"{path}: there are no ratings in this file.")
-
-
-def _parse(block: bytes, path: Path, separator: str, line: int) -> pd.DataFrame:
-    """Turn whole lines into a table; a bad one raises DataError with its number."""
-    text, problem = block, "a value is outside its range"
-    if separator == "::":
-        # A comma in such a file is as wrong as a stray colon, so it must not become a separator.
-        text = block.replace(b",", b"?").replace(b"::", b",")
-    try:
-        delimiter = "\t" if separator == "\t" else ","
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(text),
-            pyarrow.csv.ReadOptions(column_names=SCHEMA.names, block_size=len(text) + 1),
-            pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
-            pyarrow.csv.ConvertOptions(column_types=SCHEMA, null_values=[]),
+    layout = find_format(path)
+    for table in read_chunks(path, layout):
+        ids = pa.int32() if layout.official else pa.string()
+        yield pd.DataFrame(
+            {
+                "user_id": table["user"].cast(ids).to_pandas(),
+                "movie_id": table["item"].cast(ids).to_pandas(),
+                "rating": table["rating"].to_numpy().astype("float32"),
+                "timestamp": table["timestamp"].to_numpy() if "timestamp" in table.column_names else 0,
+            }
         )
-        chunk = table.to_pandas()
-        stars = chunk["rating"].to_numpy()
-        good = (stars >= 0.5) & (stars <= 5) & (stars * 2 % 1 == 0)
-        if good.all() and (chunk[["user_id", "movie_id", "timestamp"]] >= 0).all(axis=None):
-            return chunk
-    except pa.ArrowInvalid as error:
-        problem = str(error)
-    # Something is wrong, so now the slow way: find the line.
-    whole, stars = r"\s*([0-9]{1,18})\s*", r"\s*([0-9]+(?:\.[0-9]*)?)\s*"
-    good_line = re.compile(re.escape(separator).join([whole, whole, stars, whole]))
-    lines = block.decode("utf-8", "replace").removesuffix("\n").split("\n")
-    for place, text in enumerate(lines, start=line):
-        match = good_line.fullmatch(text)
-        if not match or max(int(match[1]), int(match[2])) >= 2**31 or float(match[3]) * 2 not in range(1, 11):
-            found, expected = text.rstrip("\r")[:80], FORMATS[path.suffix][2]
-            raise DataError(f"{path}, line {place} is {found!r}. Expected: {expected}.")
-    last = line + block.count(b"\n")
-    raise DataError(f"{path}, between lines {line} and {last}: {problem}.")
 
 
 class RowNumbers:
     """Number ids from 0 in the order in which they appear: tables get no gaps, and ids can be found again.
 
+    In ``data.load_ratings`` codes begin at 1, as MovieLens' ids do, and the first row of a table stays unused.
+    Here the row itself is counted.
+
     The movies of MovieLens 1M have ids up to 3,952, but only 3,706 of them have ratings. In larger data sets
     the gaps are far wider, and each would be an unused row of Q.
     """
 
-    def __init__(self, originals: Iterable[int] = ()):
-        self._index = pd.Index(np.asarray(list(originals), "int64"))
+    def __init__(self, originals: Iterable[int | str] = ()):
+        self._index = pd.Index(list(originals))
 
     def __len__(self) -> int:
         return len(self._index)
 
     def number(self, ids: np.ndarray) -> np.ndarray:
         """Return the row number of each id (int32); ids seen for the first time get the next numbers."""
-        new = pd.unique(ids[~np.isin(ids, self._index.to_numpy())])
+        new = pd.Index(ids).unique()
+        new = new[self._index.get_indexer(new) < 0]
         if len(new):
-            self._index = self._index.append(pd.Index(new, dtype="int64"))
+            self._index = self._index.append(new) if len(self) else new
         return self._index.get_indexer(ids).astype("int32")
 
     def original(self, rows: np.ndarray) -> np.ndarray:
-        """Return the id of each row number (int64); IndexError for a row that does not exist."""
-        return self._index.to_numpy()[rows]
+        """Return the id of each row number, int64 or text; IndexError for a row that does not exist."""
+        ids = self._index.to_numpy()[rows]
+        return ids.astype("int64" if self._index.dtype.kind == "i" else "str")
 
 
 # --- Parquet --------------------------------------------------------------------------------------
 
 
 def import_movielens(path: str | Path, folder: str | Path, *, test_share: float = 0.01, seed: int = 0) -> dict:
-    """Turn an official MovieLens file into Parquet files, with ids from 0. Memory stays bounded.
+    """Turn a file of ratings into Parquet files, with ids from 0, in bounded memory (for notebook 09).
 
     The original ids are stored beside them: ``np.load(folder / "user_ids.npy")[row]`` is the user of a row of
     P, and ``movie_ids.npy`` does the same for Q.

@@ -1,0 +1,340 @@
+"""Tests of course_utils.tables and course_utils.reader: every format, and what is wrong with a line."""
+
+import re
+
+from course_utils import data, made, tables
+from course_utils.metrics import baseline_scores
+
+import pandas as pd
+import pytest
+from made_up import MINE, RATINGS, refused, write
+
+# --- The format of u.data -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [RATINGS, RATINGS.rstrip(), RATINGS.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + RATINGS],
+)
+def test_load_ratings_from_a_file(tmp_path, content):
+    path = tmp_path / "mine.tsv"
+    path.write_bytes(content)
+    assert data.load_ratings(path).loc[2].tolist() == [2, 543, 1, 878887116]
+    assert data.load_ratings(str(path)).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "5\t6\t3",  # a column is missing
+        "5\t6\t3\t881250949\t1",  # a column too many
+        "",
+        "   ",
+        "5\tsix\t3\t881250949",
+        "5\t6\t3\t88125o949",
+        "-5\t6\t3\t881250949",
+        "0\t6\t3\t881250949",
+        "5\t0\t3\t881250949",
+        "5\t2147483648\t3\t881250949",  # 2**31
+        "5\t6\tnan\t881250949",
+        "5\t6\t3\t-1",
+        "5\t6\t3\t9000000001",
+        "5\t6\t3\t" + "9" * 19,  # does not fit in int64
+        "5\t٦\t3\t881250949",  # a digit, but not one of ours
+        "5,6,3,881250949",
+        '"5"\t6\t3\t881250949',
+    ],
+)
+@pytest.mark.parametrize("good_lines", [1, 2])
+def test_a_malformed_line_is_named(tmp_path, bad, good_lines):
+    message = refused(tmp_path, "1\t2\t3\t4\n" * good_lines + bad + "\n1\t2\t3\t4\n")
+    expected = (
+        "four whole numbers separated by tabs (user_id, movie_id, rating, timestamp), as in u.data (100K)."
+    )
+    assert message == f", line {good_lines + 1} is {bad!r}. Expected: {expected}"
+
+
+@pytest.mark.parametrize("stars", ["0", "6", "3.5", "10"])
+@pytest.mark.parametrize("good_lines", [0, 2])
+def test_a_rating_outside_the_scale_of_u_data_is_named(tmp_path, stars, good_lines):
+    message = refused(tmp_path, "1\t2\t3\t4\n" * good_lines + f"5\t6\t{stars}\t881250949\n")
+    assert message.startswith(f", line {good_lines + 1} is '5\\t6\\t{stars}\\t881250949'. Expected: four whole")
+    assert "(100K), the rating from 1 to 5 in steps of 1. A table of your own may have another" in message
+
+
+def test_the_header_of_the_wheel_form_counts_as_a_line(tmp_path):
+    path = tmp_path / "ml-100k.inter"
+    path.write_text(f"{tables.INTER_HEADER}\n1\t2\t3\t4\n1\t2\t9\t4\n")
+    with pytest.raises(data.DataError, match="line 3 is "):
+        data.load_ratings(path)
+    # Only the first line may be a header.
+    for header in (tables.INTER_HEADER, "user_id\tmovie_id\trating\ttimestamp"):
+        path.write_text(f"1\t2\t3\t4\n{header}\n")
+        with pytest.raises(data.DataError, match="line 2 is "):
+            data.load_ratings(path)
+
+
+def test_bytes_that_are_not_text_are_named(tmp_path):
+    path = tmp_path / "mine.tsv"
+    path.write_bytes(b"1\t2\t3\t4\n1\t2\t\xff\xfe\t4\n")
+    with pytest.raises(data.DataError, match="line 2 is "):
+        data.load_ratings(path)
+
+
+def test_a_file_without_ratings_is_refused(tmp_path):
+    assert refused(tmp_path, "").startswith(", line 1: there are no ratings. Expected: four whole numbers")
+    for header in (tables.INTER_HEADER, tables.CSV_HEADER):
+        for rest in ("", "\n", "\n\n"):
+            assert refused(tmp_path, header + rest).startswith(", line 2")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(data.DataError, match="Cannot read .*mine.tsv: No such file"):
+        data.load_ratings(tmp_path / "mine.tsv")
+
+
+# --- A table of your own --------------------------------------------------------------------------
+
+
+def test_a_table_of_your_own(tmp_path):
+    table = data.load_ratings(write(tmp_path, MINE))
+    assert table.columns.tolist() == ["user_id", "movie_id", "rating", "timestamp", "user", "item"]
+    assert table.dtypes.astype(str).tolist() == ["int64", "int64", "float64", "int64", "category", "category"]
+    # Sorted as text: "007" < "7" < "Ben", each a user of its own; "Dune" < "Emma".
+    assert table["user_id"].tolist() == [3, 1, 2, 3] and table["movie_id"].tolist() == [1, 2, 1, 2]
+    assert table["rating"].tolist() == [4.5, 3, 0.5, 10] and table["timestamp"].tolist() == [20, 10, 30, 40]
+    assert table["user"].tolist() == ["Ben", "007", "7", "Ben"]
+    assert table["item"].cat.categories.tolist() == ["Dune", "Emma"]
+
+
+def test_codes_lead_back_to_the_ids_after_splitting_and_merging(tmp_path):
+    table = data.load_ratings(made.write_example(tmp_path / "books.csv"))
+    lines = pd.read_csv(tmp_path / "books.csv", dtype=str)
+    assert table["user"].astype(str).tolist() == lines["reader"].tolist()
+    assert table["item"].astype(str).tolist() == lines["book"].tolist()
+    for code in ("user_id", "movie_id"):
+        assert sorted(table[code].unique()) == list(range(1, table[code].nunique() + 1))
+    train, test = data.split_ratings(table)
+    for part in (train, test, test.iloc[:1], pd.concat([test, train]), test.sort_values("rating")):
+        for code, name, column in (("user_id", "user", "reader"), ("movie_id", "item", "book")):
+            assert part[name].cat.categories[part[code] - 1].tolist() == lines.loc[part.index, column].tolist()
+
+
+def test_the_order_of_the_lines_does_not_change_the_codes(tmp_path):
+    header, *lines = MINE.splitlines(keepends=True)
+    table = data.load_ratings(write(tmp_path, MINE))
+    turned = data.load_ratings(write(tmp_path, header + "".join(reversed(lines))))
+    pd.testing.assert_frame_equal(turned.iloc[::-1].reset_index(drop=True), table)
+
+
+FORMS = {
+    "tabs": MINE.replace(",", "\t"),
+    "semicolons": MINE.replace(",", ";"),
+    "Windows": MINE.replace("\n", "\r\n"),
+    "old Mac": MINE.replace("\n", "\r"),
+    "byte order mark": b"\xef\xbb\xbf" + MINE.encode(),
+    "no last line end": MINE.rstrip(),
+    "empty lines": MINE.replace("\n", "\n\n") + "\n\n",
+    "quotation marks": MINE.replace("Dune", '"Dune"'),
+    "MovieLens' names": MINE.replace("user,item,rating", "userId,movieId,rating"),
+    "blanks in names": MINE.replace("user,item,rating,timestamp", " USER_ID , Movie ID,Stars,Time"),
+    "names in quotation marks": MINE.replace("user,item,rating", '"User-ID","ISBN","Book-Rating"'),
+    "other columns": "x,user,item,rating,timestamp\n" + "".join(f"y,{row}\n" for row in MINE.split()[1:]),
+}
+
+
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS.keys())
+def test_forms_of_the_same_table(tmp_path, content):
+    expected = data.load_ratings(write(tmp_path, MINE))
+    pd.testing.assert_frame_equal(data.load_ratings(write(tmp_path, content)), expected)
+    pd.testing.assert_frame_equal(data.load_ratings(str(tmp_path / "mine.csv")), expected)
+
+
+def test_fields_in_quotation_marks_and_korean_ids(tmp_path):
+    content = 'item,rating,user\n"Dune, ""Part""\nTwo",4,민수\n어린 왕자,5,민수\n어린 왕자,x,지우\n'
+    # The first rating takes two lines of the file.
+    assert ":\n  - line 5 has the rating 'x'" in refused(tmp_path, content)
+    table = data.load_ratings(write(tmp_path, content.replace("x", "1")))
+    assert table["item"].tolist() == ['Dune, "Part"\nTwo', "어린 왕자", "어린 왕자"]
+    assert table["user"].tolist() == ["민수", "민수", "지우"]
+
+
+def test_words_like_na_are_ids_and_the_time_may_be_missing(tmp_path):
+    table = data.load_ratings(write(tmp_path, "user,item,rating\nNA,null,2\nnan,None, 3 \n"))
+    assert table.columns.tolist() == ["user_id", "movie_id", "rating", "user", "item"]
+    assert table["user"].tolist() == ["NA", "nan"] and table["item"].tolist() == ["null", "None"]
+    assert table["rating"].tolist() == [2, 3]
+
+
+def test_columns_with_names_of_their_own(tmp_path):
+    content = "who,title,stars,when\nAnn,Dune,4,7\n"
+    table = data.load_ratings(write(tmp_path, content), user="who", item="title", timestamp="when")
+    assert table.iloc[0].tolist() == [1, 1, 4.0, 7, "Ann", "Dune"]
+    assert "timestamp" not in data.load_ratings(write(tmp_path, content), user="who", item="title")
+    # A byte order mark is no part of the first name.
+    table = data.load_ratings(write(tmp_path, "\ufeff" + content), user="who", item="title")
+    assert table["user"].tolist() == ["Ann"]
+    # A name that is given beats one that would be recognized.
+    table = data.load_ratings(write(tmp_path, "user,item,rating,score\na,b,1,9\n"), rating="score")
+    assert table["rating"].tolist() == [9]
+
+
+def test_a_name_that_is_not_in_the_header_line(tmp_path):
+    message = refused(tmp_path, "who,title,stars\nAnn,Dune,4\n", user="reader", item="title")
+    assert message.startswith(", line 1: the header line has the columns ['who', 'title', 'stars'].")
+    assert "Expected: one column 'reader', but there are 0. Correct the header line, or name" in message
+    assert "Expected: one column 'Timestamp'," in refused(tmp_path, MINE, timestamp="Timestamp")
+    with pytest.raises(ValueError, match="give its path as well"):
+        data.load_ratings(user="who")
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["Ann,Dune,four", "who;what;how much", "user item rating", '"user,item,rating', "[" + '"a",' * 99_999],
+    ids=["data", "other names", "spaces", "open quotation mark", "JSON"],
+)
+def test_no_header_line(tmp_path, first):
+    message = refused(tmp_path, f"{first}\nAnn,Dune,5\n")
+    assert f", line 1 is {first[:80]!r}. Expected: four whole numbers" in message
+    assert "a header line with columns for user, item and rating" in message
+    assert "Add one, or name the columns: load_ratings(path, user='...'" in message
+
+
+@pytest.mark.parametrize(
+    ("first", "role"),
+    [
+        ("who,item,rating", "user"),
+        ("user\ttitle\trating", "item"),
+        ("user;item;note", "rating"),
+        ("item", "user"),
+    ],
+)
+def test_a_header_line_that_lacks_a_column(tmp_path, first, role):
+    message = refused(tmp_path, f"{first}\nAnn,Dune,5\n")
+    names = ", ".join(repr(name) for name in re.split("[,;\t]", first))
+    assert message.startswith(f", line 1: the header line has the columns [{names}]. ")
+    assert f"Expected: one column for the {role}, called {role}, " in message and "there are 0." in message
+    assert f"load_ratings(path, {role}='its name')" in message
+
+
+def test_a_header_line_that_is_not_csv(tmp_path):
+    assert ", line 1 is not CSV (" in refused(tmp_path, '"user"x,item,rating,user\nAnn,Dune,5,a\n')
+
+
+def test_two_columns_that_could_be_the_item(tmp_path):
+    content = "user,movie,book,rating\na,b,c,1\n"
+    message = refused(tmp_path, content)
+    assert ", line 1: the header line has the columns ['user', 'movie', 'book', 'rating']." in message
+    assert "one column for the item, called item, itemid," in message and "but there are 2" in message
+    assert "load_ratings(path, item='its name')" in message
+    assert data.load_ratings(write(tmp_path, content), item="book")["item"].tolist() == ["c"]
+
+
+PROBLEMS = {
+    "too few fields": ("Ann,Emma,4", "has 3 fields, ['Ann', 'Emma', '4']. Expected: 4, as in the header line."),
+    "too many fields": ("Ann,Emma, a novel,4,5", "put a field that holds ',' into quotation marks"),
+    "blanks only": ("  ", "has 1 field, ['  ']. Expected: 4"),
+    "no user": (",Emma,4,5", "has no user. Fill it in, or delete the line."),
+    "no item": ("Ann, ,4,5", "has no item. Fill it in"),
+    "no rating": ("Ann,Emma,,5", "has no rating. Fill it in"),
+    "no timestamp": ("Ann,Emma,4,", "has no timestamp. Fill it in"),
+    "word": (
+        "Ann,Emma,four,5",
+        "has the rating 'four'. Expected: a number such as 4 or 3.5, with a decimal point.",
+    ),
+    "decimal comma": ('Ann,Emma,"4,5",5', "has the rating '4,5'. Expected: a number"),
+    "not a number": ("Ann,Emma,nan,5", "has the rating 'nan'. Expected: a number"),
+    "infinite": ("Ann,Emma,-inf,5", "has the rating '-inf'. Expected: a number"),
+    "too large": ("Ann,Emma,1e999,5", "has the rating '1e999'. Expected: a number"),
+    "another date": (
+        "Ann,Emma,4,24.11.2026",
+        "has the timestamp '24.11.2026'. Expected: seconds since 1970, 0 to",
+    ),
+    "no hyphens": ("Ann,Emma,4,20240501", "or dates such as 2026-11-24 or 2026-11-24T18:30 (UTC)."),
+    "old date": ("Ann,Emma,4,1969-12-31", "has the timestamp '1969-12-31'. Expected: seconds since 1970"),
+    "half a second": ("Ann,Emma,4,1.5", "has the timestamp '1.5'"),
+    "before 1970": ("Ann,Emma,4,-1", "has the timestamp '-1'"),
+    "one second too late": ("Ann,Emma,4,9000000001", "has the timestamp '9000000001'. Expected: seconds"),
+    "milliseconds": ("Ann,Emma,4,1764000000000", "(UTC). Divide milliseconds by 1000."),
+    "pair twice": (
+        "Ben,Dune,1,5",
+        "rates the same pair as line 2: user 'Ben', item 'Dune'. Expected: one rating",
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), PROBLEMS.values(), ids=PROBLEMS.keys())
+def test_a_wrong_line_of_a_table_is_named(tmp_path, line, words):
+    message = refused(tmp_path, MINE + line + "\nZoe,Dune,1,2\n")
+    assert message.startswith(" has 1 problem:\n  - line 6 ") and words in message
+
+
+def test_the_first_problems_are_shown_in_order_and_the_others_counted(tmp_path):
+    bad = "x\n" + "Ann,Emma,four,\n" * 3 + "\n" + "Eve,Dune,1,2\n" * 2 + "y\n"
+    message = refused(tmp_path, MINE + bad)
+    # Lines 6 and 13 have one field; 7, 8, 9 lack a time and have no number; 8, 9 and 12 rate a pair again.
+    numbers = [int(line.split()[2]) for line in message.splitlines()[1:-1]]
+    assert message.startswith(" has 11 problems:") and numbers == [6, 7, 7, 8, 8]
+    assert message.endswith("\n  - and 6 more")
+
+
+def test_rows_without_an_id_are_no_pair_twice(tmp_path):
+    message = refused(tmp_path, MINE + ",Dune,1,2\n,Dune,1,2\nAnn,,1,2\nAnn,,1,2\n")
+    assert message.startswith(" has 4 problems:") and "same pair" not in message
+
+
+@pytest.mark.parametrize("content", ["user,item,rating\n", "user,item,rating", "user,item,rating\n\n\r\n"])
+def test_a_header_line_alone_is_refused(tmp_path, content):
+    expected = ", line 2: there are no ratings below the header line. Add one rating a line."
+    assert refused(tmp_path, content) == expected
+
+
+def test_an_empty_file_with_names_is_refused(tmp_path):
+    message = refused(tmp_path, " \n", user="who")
+    assert message == ", line 1: the file is empty. Expected: a header line, then one rating a line."
+
+
+def test_a_table_of_nothing_but_wrong_lines(tmp_path):
+    assert refused(tmp_path, "user,item,rating\na,b\n").startswith(" has 1 problem:\n  - line 2 has 2 fields")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (MINE.encode("utf-16"), 1),
+        ("user,item,rating\nAnn,Dune,4\n민수,어린 왕자,5\n".encode("cp949"), 3),
+        ("user,item,rating,größe\nAnn,Dune,4,\n".encode("latin-1"), 1),
+        (b"\xef\xbb\xbfuser,item,rating\nAnn,Dune\xff,4\n", 2),
+    ],
+    ids=["UTF-16", "Korean", "Latin", "after a byte order mark"],
+)
+def test_another_encoding_is_refused(tmp_path, content, line):
+    message = refused(tmp_path, content)
+    assert f", line {line} is not UTF-8 text: the byte 0x" in message and "Save it again" in message
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ('"Dune" by Herbert', "expected after"),
+        ('"Dune', "unexpected end"),
+        ('"' + "x" * 200_000, "field limit"),
+    ],
+    ids=["text behind", "never closed", "very long"],
+)
+def test_quotation_marks_that_do_not_match(tmp_path, bad, reason):
+    message = refused(tmp_path, MINE + f"Ann,{bad},4,5\nZoe,Dune,1,2\n")
+    assert ", line 6 is not CSV (" in message and reason in message and "Correct the marks" in message
+
+
+def test_a_table_that_can_not_be_read(tmp_path):
+    for path in (tmp_path / "mine.csv", tmp_path):
+        for names in ({}, {"user": "who"}):
+            with pytest.raises(data.DataError, match=f"Cannot read {path}: "):
+                data.load_ratings(path, **names)
+
+
+def test_the_baselines_work_on_a_table_of_your_own(tmp_path):
+    train, test = data.split_ratings(data.load_ratings(made.write_example(tmp_path / "books.csv")))
+    scores = baseline_scores(train, test)
+    assert scores["both biases"] < min(scores["user mean"], scores["movie mean"]) < scores["global mean"]
