@@ -1,4 +1,6 @@
-"""The network of notebook 07: its parts, its inputs, and that it is what its formula says."""
+"""The network of notebook 07: its parts, its inputs, and that it is what its formula says, written in NumPy."""
+
+import inspect
 
 from course_utils.history import History, OrdinalStars, history_inputs, history_model, side_features
 from course_utils.models import matrix_factorization
@@ -7,32 +9,232 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
+DAY = 86_400
 SEEN = np.array([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], "float32")
+SWITCHES = ("user_history", "movie_history", "leave_one_out", "side", "day", "ordinal")
+PENALTIES = {  # which parts each penalty counts
+    "lookup_l2": ("P", "Q"),
+    "history_l2": ("user_history", "movie_history"),
+    "bias_l2": ("b_u", "b_i", "b_day"),
+    "side_l2": ("user_side", "movie_side"),
+    "day_l2": ("P_user_day", "b_user_day", "day_vector"),
+}
+
+
+# --- The formula in NumPy -------------------------------------------------------------------------
+
+
+def history_by_hand(table, train, own, other, pairs, leave_one_out):
+    """Sum the vectors of what else is rated together with ``own``, over root n; pair after pair."""
+    vectors = []
+    for row, target in pairs:
+        past = set(train.loc[train[own] == row, other])
+        past -= {target} if leave_one_out else set()
+        vectors.append(
+            sum((table[column] for column in past), np.zeros(table.shape[1])) / max(len(past), 1) ** 0.5
+        )
+    return np.array(vectors)
+
+
+def by_hand(model, train, features, part, off=()):
+    """Return what the network should predict for the ratings in ``part``, and its parts by name."""
+    on = {name: name not in off for name in SWITCHES}
+    w = {layer.name: layer.trainable_weights[0].numpy() for layer in model.layers if layer.trainable_weights}
+    u, i = part["user_id"].to_numpy(), part["movie_id"].to_numpy()
+    parts = {"P": w["P"][u], "Q": w["Q"][i], "b_u": w["b_u"][u], "b_i": w["b_i"][i]}
+    user, movie, score = parts["P"], parts["Q"], parts["b_u"][:, 0] + parts["b_i"][:, 0]
+    if on["user_history"]:
+        parts["user_history"] = history_by_hand(
+            w["user_history"], train, "user_id", "movie_id", zip(u, i, strict=True), on["leave_one_out"]
+        )
+        user = user + parts["user_history"]
+    if on["movie_history"]:
+        parts["movie_history"] = history_by_hand(
+            w["movie_history"], train, "movie_id", "user_id", zip(i, u, strict=True), on["leave_one_out"]
+        )
+        movie = movie + parts["movie_history"]
+    if on["side"]:
+        parts["user_side"] = features[0][u] @ w["user_side"]
+        parts["movie_side"] = features[1][i] @ w["movie_side"]
+        user, movie = user + parts["user_side"], movie + parts["movie_side"]
+    if on["day"]:
+        first, last = train["timestamp"].min() // DAY, train["timestamp"].max() // DAY
+        day = [min(max(time // DAY, first), last) - first for time in part["timestamp"]]
+        known = list(dict.fromkeys(zip(train["user_id"], train["timestamp"] // DAY, strict=True)))
+        here = zip(part["user_id"], part["timestamp"] // DAY, strict=True)
+        number = [known.index(pair) + 1 if pair in known else 0 for pair in here]
+        parts |= {"P_user_day": w["P_user_day"][number], "b_user_day": w["b_user_day"][number]}
+        parts |= {"b_day": w["b_day"][day], "day_vector": w["day_vector"][day]}
+        user = user + parts["P_user_day"]
+        score = score + parts["b_user_day"][:, 0] + parts["b_day"][:, 0]
+        score = score + (parts["day_vector"] * (user + movie)).sum(axis=1)
+    score = score + (user * movie).sum(axis=1)
+    if not on["ordinal"]:
+        return (train["rating"].mean() + score)[:, None], parts
+    above = 1 / (1 + np.exp(w["stars"] - score[:, None]))
+    edge = np.ones((len(score), 1))
+    return np.maximum(-np.diff(np.hstack([edge, above, 0 * edge])), 1e-6), parts
 
 
 @pytest.fixture
-def small():
-    """Training ratings of 4 users and 5 movies on 3 days, users and movies with what is known of them."""
-    train = pd.DataFrame(
-        {
-            "user_id": [1, 1, 2, 2, 2, 3],
-            "movie_id": [1, 2, 1, 3, 4, 4],
-            "rating": [5, 4, 1, 2, 3, 4],
-            "timestamp": np.array([10, 10, 11, 11, 12, 12]) * 86_400 + 5,
-        }
+def made():
+    """Random ratings of 6 users and 8 movies on 4 days, other pairs to predict, and random features."""
+    rng = np.random.default_rng(3)
+    pairs = rng.permutation([(user, movie) for user in range(1, 7) for movie in range(1, 9)])
+    ratings = pd.DataFrame(pairs, columns=["user_id", "movie_id"])
+    ratings["rating"] = np.array([1, 2, 3, 3, 4, 4, 4, 5])[np.arange(48) % 8]
+    ratings["timestamp"] = 10_200 * DAY + rng.integers(0, 4 * DAY, 48)
+    train, part = ratings.iloc[:20].reset_index(drop=True), ratings.iloc[20:].copy()
+    part.iloc[:2, 3] += [-30 * DAY, 30 * DAY]  # before and after every day that training knows
+    features = rng.random((7, 4), "float32"), rng.random((9, 5), "float32")
+    return train, pd.concat([part, train.iloc[:6]]), features  # some of the pairs are in their own history
+
+
+def with_random_weights(model, seed=4):
+    rng = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(0, 0.5, weight.shape))
+    return model
+
+
+def inputs_of(model, train, part):
+    return {name: tf.constant(history_inputs(train, part)[name]) for name in model.input}
+
+
+ALONE = ("movie_history", "leave_one_out", "side", "day", "ordinal")
+
+
+@pytest.mark.parametrize("off", [(), *((name,) for name in SWITCHES), ALONE, SWITCHES], ids=" ".join)
+def test_the_model_is_the_formula(made, off):
+    train, part, features = made
+    model = with_random_weights(history_model(train, features, K=3, **dict.fromkeys(off, False)))
+    expected, _ = by_hand(model, train, features, part, off)
+    assert set(model.input) == {"user_id", "movie_id"} | (set() if "day" in off else {"day", "user_day"})
+    for size in (len(part), 1):
+        found = model(inputs_of(model, train, part.iloc[-size:]))
+        assert np.allclose(found, expected[-size:], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_each_penalty_counts_its_parts_alone(made, name):
+    train, part, features = made
+    penalties = dict.fromkeys(PENALTIES, 0.0) | {name: 0.3}
+    model = with_random_weights(history_model(train, features, K=3, **penalties))
+    model(inputs_of(model, train, part))
+    parts = by_hand(model, train, features, part)[1]
+    expected = 0.3 * sum((parts[one] ** 2).sum() for one in PENALTIES[name]) / len(part)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_penalties_of_the_course(made):
+    """The strengths that notebook 07 found on its validation parts are the defaults."""
+    train, part, features = made
+    model = with_random_weights(history_model(train, features, K=3))
+    model(inputs_of(model, train, part))
+    parts = by_hand(model, train, features, part)[1]
+    strengths = {"lookup_l2": 0.06, "history_l2": 0.006, "bias_l2": 0.0004, "side_l2": 0.01, "day_l2": 0.02}
+    expected = sum(
+        strengths[name] * (parts[one] ** 2).sum() / len(part) for name in PENALTIES for one in PENALTIES[name]
     )
-    users = pd.DataFrame(
-        {"user_id": [1, 2, 3], "age": [7, 31, 39], "gender": ["F", "M", "F"], "occupation": ["a", "b", "b"]}
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+    assert inspect.signature(history_model).parameters["K"].default == 128
+
+
+def test_what_is_known_is_not_trained(made):
+    train, part, features = made
+    model = history_model(train, features, K=3)
+    rows = {"P": 7, "Q": 9, "user_history": 9, "movie_history": 7, "user_side": 4, "movie_side": 5}
+    rows |= {"b_u": 7, "b_i": 9, "b_day": 4, "day_vector": 4, "stars": 4}
+    rows["P_user_day"] = rows["b_user_day"] = history_inputs(train, train)["user_day"].max() + 1
+    trained = {layer.name: layer.trainable_weights for layer in model.layers if layer.trainable_weights}
+    assert {name: weights[0].shape[0] for name, weights in trained.items()} == rows
+    assert len(model.trainable_weights) == len(rows), "one table each"
+    assert len(model.non_trainable_weights) == 4, "two 0/1 matrices, two tables of features"
+
+
+def test_every_trained_weight_gets_a_gradient(made):
+    train, part, features = made
+    model = with_random_weights(history_model(train, features, K=3))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.math.log(model(inputs_of(model, train, train))))
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
+    ):
+        assert gradient is not None and np.abs(tf.convert_to_tensor(gradient)).max() > 0, weight.path
+
+
+def test_a_training_lowers_the_loss(made):
+    train, _, features = made
+    model = history_model(train, features, K=2)
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy")
+    options = {"batch_size": 20, "epochs": 30, "verbose": 0}
+    losses = model.fit(inputs_of(model, train, train), train["rating"].to_numpy() - 1, **options).history[
+        "loss"
+    ]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_without_parts_it_is_matrix_factorization(made):
+    train, part, features = made
+    model = with_random_weights(history_model(train, features, K=2, **dict.fromkeys(SWITCHES, False)))
+    other = matrix_factorization(7, 9, 2, mu=train["rating"].mean())
+    for layer in ("P", "Q", "b_u", "b_i"):
+        other.get_layer(layer).set_weights(model.get_layer(layer).get_weights())
+    pairs = [part["user_id"].to_numpy()[:, None], part["movie_id"].to_numpy()[:, None]]
+    assert np.allclose(model(inputs_of(model, train, part)), other(pairs), atol=1e-5)
+
+
+def test_the_layers_have_the_names_of_the_formula(made):
+    train, _, features = made
+    names = {layer.name for layer in history_model(train, features, K=2).layers}
+    drawn = {"user_vector", "movie_vector", "user_plus_movie", "dot", "day_dot", "score", "stars"}
+    assert names - {"user_id", "movie_id", "day", "user_day"} == drawn.union(
+        *PENALTIES.values(), {"user_features", "movie_features"}
     )
-    movies = pd.DataFrame(
-        {
-            "movie_id": [1, 2, 3, 4],
-            "year": pd.array([1995, 1999, None, 1922], "Int64"),
-            "genres": ["Comedy|Drama", "Drama", "unknown", "Comedy"],
-        }
-    )
-    return train, users, movies
+    plain = history_model(train, features, K=2, ordinal=False)
+    assert plain.get_layer("add_mu") and plain.name == "history_model"
+
+
+# --- How it starts --------------------------------------------------------------------------------
+
+
+def test_vectors_start_small_and_different_and_biases_at_zero(made):
+    train, _, features = made
+    model = history_model(train, features, K=600)
+    start = {
+        layer.name: layer.trainable_weights[0].numpy() for layer in model.layers if layer.trainable_weights
+    }
+    for name in ("b_u", "b_i", "b_day", "b_user_day", "P_user_day"):
+        assert not start[name].any(), f"{name}: what training never saw has to add nothing"
+    vectors = ("P", "Q", "user_history", "movie_history", "user_side", "movie_side", "day_vector")
+    for name in vectors:
+        assert 0.045 < start[name].std() < 0.055 and abs(start[name].mean()) < 0.005, name
+    rows = [start[name][0] for name in vectors]
+    assert not any(np.array_equal(rows[i], rows[j]) for i in range(len(rows)) for j in range(i))
+
+
+def test_thresholds_start_at_the_shares_of_the_stars(made):
+    """Without any score the network predicts how often training saw each star."""
+    train, part, features = made
+    model = history_model(train, features, K=2)
+    for weight in model.trainable_weights[:-1]:
+        weight.assign(np.zeros(weight.shape))
+    assert model.trainable_weights[-1] is model.get_layer("stars").thresholds
+    shares = train["rating"].value_counts(normalize=True).sort_index().to_numpy()
+    assert len(shares) == 5 and len(set(shares)) > 2
+    assert np.allclose(model(inputs_of(model, train, part)), shares, atol=1e-5)
+
+
+def test_stars_that_training_never_saw_get_a_share_in_a_thousand(made):
+    train, _, features = made
+    train["rating"] = train["rating"].clip(2, 4)
+    thresholds = history_model(train, features, K=2).get_layer("stars").thresholds.numpy()
+    assert thresholds[[0, 3]] == pytest.approx([-np.log(999), np.log(999)], rel=1e-4)
+
+
+# --- The layers -----------------------------------------------------------------------------------
 
 
 def test_history_is_the_sum_over_root_n():
@@ -56,78 +258,87 @@ def test_history_leaves_out_the_target_only_when_it_is_there():
     assert np.allclose(result[2], 0, atol=1e-6)
 
 
+def test_history_knows_nothing_before_it_is_told():
+    layer = History(2, 3, 4)
+    layer.build()
+    assert layer.seen.shape == (2, 3) and layer.table.shape == (3, 4) and not np.any(layer.seen)
+    assert (layer.table.name, layer.seen.name) == ("table", "seen")
+    assert layer.compute_output_shape((None,), (None,)) == layer.compute_output_shape((None,)) == (None, 4)
+
+
 def test_ordinal_probabilities_by_hand():
     layer = OrdinalStars([-2.0, -1.0, 0.0, 1.0])
     probabilities = np.asarray(layer(np.array([[0.0], [9.0]])))
     above = 1 / (1 + np.exp([-2.0, -1.0, 0.0, 1.0]))
     assert np.allclose(probabilities[0], -np.diff([1.0, *above, 0.0]), atol=1e-6)
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5) and probabilities[1].argmax() == 4
+    assert layer.thresholds.name == "thresholds"
 
 
-def test_history_inputs_know_training_days_only(small):
-    train = small[0]
+def test_crossed_thresholds_give_no_probability_below_the_floor():
+    probabilities = np.asarray(OrdinalStars([0.0, -1.0, 1.0, 2.0])(np.array([[0.5]])))
+    assert probabilities[0, 1] == pytest.approx(1e-6) and probabilities.min() > 0
+
+
+@pytest.mark.parametrize("leave_one_out", [True, False])
+def test_a_saved_history_model_predicts_the_same(made, tmp_path, leave_one_out):
+    train, part, features = made
+    model = with_random_weights(history_model(train, features, K=2, leave_one_out=leave_one_out))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    inputs = inputs_of(model, train, part)
+    assert np.array_equal(model(inputs), again(inputs))
+    assert again.get_layer("stars").start == model.get_layer("stars").start
+
+
+# --- Its inputs -----------------------------------------------------------------------------------
+
+
+def test_history_inputs_know_training_days_only():
+    days = np.array([10_200, 10_200, 10_201, 10_201, 10_202, 10_202])
+    within = np.array([0, DAY - 1, 0, DAY - 1, 0, DAY - 1])  # the first and the last second of a day
+    train = pd.DataFrame(
+        {"user_id": [1, 1, 2, 2, 2, 3], "movie_id": [1, 2, 1, 3, 4, 4], "timestamp": days * DAY + within}
+    )
     part = pd.DataFrame(
         {
-            "user_id": [1, 1, 3],
-            "movie_id": [3, 3, 1],
-            "timestamp": np.array([10, 12, 99]) * 86_400,
+            "user_id": [1, 1, 3, 3],
+            "movie_id": [3, 3, 1, 2],
+            "timestamp": np.array([10_200, 10_202, 10_299, 10_100]) * DAY,
         }
     )
     inputs = history_inputs(train, part)
-    assert inputs["day"].tolist() == [0, 2, 2], "days are counted from the first and cut at the last"
-    assert inputs["user_day"].tolist() == [1, 0, 0], "user 1 has training ratings on day 10 only"
+    assert inputs["day"].tolist() == [0, 2, 2, 0], "days are counted from the first and cut at both ends"
+    assert inputs["user_day"].tolist() == [1, 0, 0, 0], "user 1 has training ratings on the first day only"
+    assert inputs["user_id"].tolist() == [1, 1, 3, 3] and inputs["movie_id"].tolist() == [3, 3, 1, 2]
+    assert history_inputs(train, train)["day"].tolist() == [0, 0, 1, 1, 2, 2]
     assert history_inputs(train, train)["user_day"].tolist() == [1, 1, 2, 2, 3, 4]
     assert all(values.dtype == "int32" for values in inputs.values())
 
 
-def test_side_features_have_unit_length(small):
-    about_user, about_movie = side_features(*small[1:], n_users=5, n_items=6)
-    assert about_user.shape == (5, 2 + 2 + 2) and about_movie.shape == (6, 3 + 2)
-    assert np.allclose(np.linalg.norm(about_user[1:4], axis=1), 1) and not about_user[[0, 4]].any()
-    assert np.isclose(about_movie[1].max(), 1 / np.sqrt(3)), "two genres and a period"
-    assert np.isclose(about_user[2] @ about_user[3], 2 / 3), "users 2 and 3 share decade and occupation"
+USERS = pd.DataFrame(
+    {"user_id": [1, 2, 4], "age": [29, 30, 39], "gender": ["F", "M", "F"], "occupation": ["a", "b", "b"]}
+)
+MOVIES = pd.DataFrame(
+    {
+        "movie_id": [1, 2, 3, 4, 5, 6, 7],
+        "year": pd.array([1995, 1999, None, 1922, 1934, 1935, 1959], "Int64"),
+        "genres": ["Comedy|Drama", "Drama", "unknown", "Comedy", "Drama|War", "Drama", "Comedy"],
+    }
+)
 
 
-SWITCHES = ("user_history", "movie_history", "leave_one_out", "side", "day", "ordinal")
-
-
-@pytest.mark.parametrize("off", [(), ("day",), ("side", "day"), ("ordinal",), SWITCHES])
-def test_history_model_trains_with_any_part_off(small, off):
-    train, users, movies = small
-    model = history_model(train, side_features(users, movies, 5, 6), K=2, **dict.fromkeys(off, False))
-    inputs = {name: history_inputs(train, train)[name] for name in model.input}
-    ordinal = "ordinal" not in off
-    assert set(inputs) == {"user_id", "movie_id"} | (set() if "day" in off else {"day", "user_day"})
-    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy" if ordinal else "mse")
-    target = train["rating"].to_numpy() - 1 if ordinal else train["rating"].to_numpy()
-    losses = model.fit(inputs, target, epochs=30, verbose=0).history["loss"]
-    assert losses[-1] < losses[0]
-    assert model.predict(inputs, verbose=0).shape == (6, 5 if ordinal else 1)
-
-
-def test_history_model_without_parts_is_matrix_factorization(small):
-    train, users, movies = small
-    model = history_model(train, side_features(users, movies, 5, 6), K=2, **dict.fromkeys(SWITCHES, False))
-    inputs = {name: history_inputs(train, train)[name] for name in model.input}
-    other = matrix_factorization(5, 6, 2, mu=train["rating"].mean())
-    for layer in ("P", "Q", "b_u", "b_i"):
-        other.get_layer(layer).set_weights(model.get_layer(layer).get_weights())
-    pairs = [train["user_id"].to_numpy()[:, None], train["movie_id"].to_numpy()[:, None]]
-    assert np.allclose(model.predict(inputs, verbose=0), other.predict(pairs, verbose=0), atol=1e-5)
-
-
-def test_vectors_start_different(small):
-    train, users, movies = small
-    square = (np.zeros((6, 2), "float32"), np.zeros((6, 2), "float32"))
-    model = history_model(train, square, K=3)
-    starts = [model.get_layer(name).get_weights()[0] for name in ("P", "Q", "user_history", "movie_history")]
-    assert not any(np.array_equal(starts[i], starts[j]) for i in range(4) for j in range(i))
-
-
-def test_a_saved_history_model_predicts_the_same(small, tmp_path):
-    train, users, movies = small
-    model = history_model(train, side_features(users, movies, 5, 6), K=2)
-    inputs = history_inputs(train, train)
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert np.array_equal(model.predict(inputs, verbose=0), again.predict(inputs, verbose=0))
+def test_side_features_say_what_two_have_in_common():
+    """The product of two rows is what both have in common, over the root of both counts."""
+    about_user, about_movie = side_features(USERS, MOVIES, n_users=6, n_items=9)
+    people = {1: {20, "F", "a"}, 2: {30, "M", "b"}, 4: {30, "F", "b"}}
+    films = {1: {1995, "C", "D"}, 2: {1995, "D"}, 3: {1930, "unknown"}, 4: {1930, "C"}}
+    films |= {5: {1930, "D", "W"}, 6: {1935, "D"}, 7: {1955, "C"}}
+    for table, known, shape in ((about_user, people, (6, 2 + 2 + 2)), (about_movie, films, (9, 4 + 4))):
+        assert table.shape == shape and table.dtype == "float32"
+        expected = np.zeros((len(table), len(table)))
+        for one, words in known.items():
+            for other, others in known.items():
+                expected[one, other] = len(words & others) / np.sqrt(len(words) * len(others))
+        assert np.allclose(table @ table.T, expected, atol=1e-6)
+        assert (table >= 0).all()
