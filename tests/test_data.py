@@ -10,7 +10,7 @@ from course_utils import data, fetch
 
 import pandas as pd
 import pytest
-from made_up import put, use
+from made_up import MINE, put, use, write
 
 
 @pytest.fixture
@@ -77,6 +77,27 @@ def test_load_users(made_up, names):
         [1, 24, "M", "technician", "05711"],
         [2, 53, "F", "other", "T8H1N"],
     ]
+
+
+# --- Sizes ----------------------------------------------------------------------------------------
+
+
+def test_sizes_are_the_rows_that_the_tables_need():
+    table = pd.DataFrame({"user_id": [1, 7, 2], "movie_id": [3, 1, 20], "rating": [1, 2, 3]})
+    assert data.sizes(table) == (8, 21)
+    assert all(type(size) is int for size in data.sizes(table))  # Keras refuses NumPy's
+    assert data.sizes(table[:1]) == (2, 4)
+    with pytest.raises(ValueError, match="no ratings, so there are no ids to count"):
+        data.sizes(table[:0])
+
+
+def test_sizes_of_a_table_of_your_own(tmp_path):
+    table = data.load_ratings(write(tmp_path, MINE))
+    assert data.sizes(table) == (4, 3)  # three users and two items, and a row 0 each that stays unused
+
+
+def test_sizes_of_the_real_ratings(ratings):
+    assert data.sizes(ratings) == (944, 1683)
 
 
 # --- Splitting ------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -470,6 +471,15 @@ def test_full_disk(made_up, mirrors, monkeypatch, when):
     assert contents(made_up) == COMPLETE
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_on_the_disk_or_in_the_quota(made_up, mirrors, monkeypatch, code):
+    def refuse(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert "The disk is full" in fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+
+
 def test_files_are_synced_before_they_get_their_name(made_up, mirrors, monkeypatch):
     steps = []
     fsync, replace = os.fsync, os.replace
@@ -580,7 +590,7 @@ def index(mirrors, monkeypatch):
     mirrors.replies["/simple/recbole/"] = send(page, kind="text/html")
     about = "recbole-1.2.1.dist-info/"
     metadata = {
-        about + "METADATA": b"Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n",
+        about + "METADATA": b"Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\nRequires-Dist: absent\n",
         about + "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         about + "RECORD": b"",
         "recbole/big": os.urandom(1_000_000),  # pip shows no progress for small files
@@ -596,13 +606,44 @@ def test_wheel_through_pip(made_up, index, capfd):
     assert len(data.load_ratings()) == 3
     out, err = capfd.readouterr()
     assert out == "" and "100%" in err
-    # Downloaded and never installed.
+    # Downloaded and never installed, and what it depends on was not even looked for.
     assert subprocess.run([*fetch.PIP, "show", "-q", "recbole"], capture_output=True).returncode
+    assert {path for path in index.asked if "simple" in path} == {"/simple/recbole/"}
+
+
+def test_source_code_from_the_index_is_never_run(made_up, index, tmp_path):
+    """pip runs the build code of a source package even when it only downloads. So no such package is taken."""
+    marker = tmp_path / "the code was run"
+    backend = f"open({str(marker)!r}, 'w').close()\n"
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    archive, name = io.BytesIO(), "recbole-1.2.1"
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for file, text in {
+            "backend.py": backend,
+            "setup.py": backend,
+            "pyproject.toml": project,
+            "PKG-INFO": "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n",
+        }.items():
+            member = tarfile.TarInfo(f"{name}/{file}")
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    index.replies[f"/{name}.tar.gz"] = send(archive.getvalue(), kind="application/gzip")
+    page = f'<!DOCTYPE html><html><body><a href="/{name}.tar.gz">{name}.tar.gz</a></body></html>'
+    index.replies["/simple/recbole/"] = send(page.encode(), kind="text/html")
+    message = fetch_error(made_up, fetch.SOURCES[-1])
+    assert not marker.exists(), "code from the index was run"
+    assert "pip (recbole): pip refused" in message and index.asked == ["/simple/recbole/"]
+
+
+def test_pip_gets_time_limits(made_up, monkeypatch):
+    code = "import sys; sys.exit('ERROR: ' + ' '.join(sys.argv))"
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
+    message = fetch_error(made_up, fetch.SOURCES[-1])
+    assert f"--timeout {fetch.CONNECT_SECONDS} --retries 2" in message
 
 
 def test_pip_finds_no_such_version(made_up, index):
-    message = fetch_error(made_up, fetch.Source("pip", "recbole==9.9"))
-    assert "pip: pip refused: ERROR: Could not find a version" in message
+    assert "pip: pip refused: " in fetch_error(made_up, fetch.Source("pip", "recbole==9.9"))
 
 
 def test_pip_cannot_reach_the_index(made_up, index):

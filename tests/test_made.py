@@ -4,6 +4,7 @@ import os
 
 from course_utils import data, made
 
+import numpy as np
 import pytest
 from made_up import no_space, write
 
@@ -42,3 +43,37 @@ def test_the_example_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         made.write_example(tmp_path / "books.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- The core -------------------------------------------------------------------------------------
+
+
+def test_factors_have_the_spread_that_is_asked_for():
+    drawn = made.factors(np.random.default_rng(0), 20_000, (2.0, 0.5, 0.0))
+    assert drawn.shape == (20_000, 3)
+    assert drawn.std(axis=0) == pytest.approx([2, 0.5, 0], abs=0.03)
+    assert made.falling(4) == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5])
+
+
+@pytest.mark.parametrize(("half_stars", "scale"), [(False, (1, 2, 3, 4, 5)), (True, np.arange(1, 11) / 2)])
+def test_stars_are_the_signal_rounded_and_cut_to_the_scale(half_stars, scale):
+    signal = np.linspace(-2, 8, 1001, dtype="float32")
+    stars = made._stars(np.random.default_rng(0), signal, 0.0, half_stars)
+    step = scale[1] - scale[0]
+    assert sorted(set(stars)) == list(scale) and stars.dtype == "float32"
+    inside = (signal >= scale[0]) & (signal <= 5)
+    assert np.abs(stars - signal)[inside].max() <= step / 2 + 1e-6
+    noisy = made._stars(np.random.default_rng(0), np.full(50_000, 3.0), 0.6, half_stars=True)
+    assert noisy.mean() == pytest.approx(3, abs=0.02) and noisy.std() == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_movie_is_drawn_by_its_popularity():
+    class Drawn:
+        """A generator whose numbers are known: just the edges of the intervals."""
+
+        def random(self, n):
+            return np.array([0.0, 0.5, 0.25, 0.75][:n])
+
+    # Movie 0 is never drawn; movie 1 owns [0, 0.5), movie 2 [0.5, 0.75), movie 3 the rest.
+    user, movie = made._distinct_movies(Drawn(), np.array([2, 2]), np.array([0.0, 0.5, 0.75, 1.0]))
+    assert user.tolist() == [0, 0, 1, 1] and movie.tolist() == [1, 2, 1, 3]
