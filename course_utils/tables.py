@@ -148,18 +148,17 @@ def _by_names(path: Path, first: str, named: Mapping[str, str | None]) -> Format
 def _by_content(lines: list[str]) -> Format | None:
     """Recognize user, item, rating and perhaps time, in this order, without a header line. None: unclear.
 
-    Exactly one separator must give three or four fields, the third a number below FIRST_SECOND with at most 101
-    different ones in the sample (0 to 100 stars), the fourth a time from FIRST_SECOND on.
+    The third field must be a number below FIRST_SECOND, with at most 101 different ones in the sample (0 to 100
+    stars), and a fourth, if there is one, a time from FIRST_SECOND on.
     """
-    found = []
     for separator in SEPARATORS:
         rows = [_fields(line, separator) for line in lines]
         if (width := len(rows[0])) in (3, 4):
             stars = numbers("rating", [row[2] for row in rows if len(row) == width])
             few = abs(stars[0]) < FIRST_SECOND and len(np.unique(stars[np.isfinite(stars)])) <= 101
             if few and (width == 3 or numbers("timestamp", rows[0][3:])[0] >= FIRST_SECOND):
-                found.append(Format(separator, roles=ROLES[:width]))
-    return found[0] if len(found) == 1 else None
+                return Format(separator, roles=ROLES[:width])
+    return None
 
 
 # --- The values -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import json
 
 from course_utils import reader, tables
 from course_utils.checks import DataError
+from course_utils.data import load_ratings
 from course_utils.large import streaming
 from course_utils.made import synthetic_ratings
 from course_utils.metrics import baseline_scores, bias_baseline
@@ -173,6 +174,34 @@ def test_a_bad_line_is_named(tmp_path, name, bad):
     assert f"{path.name}, line {number} is {line!r}. Expected: {expected}" in str(found.value)
 
 
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_load_ratings_reads_the_same(tmp_path, name):
+    path = write_official(tmp_path, name)
+    chunk, table = next(streaming.movielens_ratings(path)), load_ratings(path)
+    assert chunk.dtypes.astype(str).tolist() == ["int32", "int32", "float32", "int64"]
+    if path.suffix == ".csv":  # codes there, the ids beside them
+        table = table.assign(user_id=table["user"].astype("int32"), movie_id=table["item"].astype("int32"))
+    pd.testing.assert_frame_equal(table[list(chunk.columns)], chunk, check_dtype=False)
+
+
+def test_a_table_of_your_own_is_read_and_imported(tmp_path, monkeypatch):
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        'user,book,stars\n민수,"Dune, 2",7\n007,Emma,8.5\n7,Emma,9\n7,"Dune, 2",1\n', encoding="utf-8"
+    )
+    monkeypatch.setattr(reader, "BLOCK", 40)
+    chunks = list(streaming.movielens_ratings(path))
+    table = pd.concat(chunks, ignore_index=True)
+    assert len(chunks) > 1 and table["user_id"].tolist() == ["민수", "007", "7", "7"]
+    assert table["rating"].tolist() == [7, 8.5, 9, 1] and table["timestamp"].tolist() == [0] * 4
+    about = streaming.import_movielens(path, tmp_path / "parquet", test_share=0)
+    assert (about["n_users"], about["n_items"], about["n_train"]) == (3, 2, 4)
+    rows = next(streaming.read_files(tmp_path / "parquet"))
+    users, items = (np.load(tmp_path / "parquet" / f"{kind}_ids.npy") for kind in ("user", "movie"))
+    back = zip(users[rows["user_id"]], items[rows["movie_id"]], rows["rating"].tolist(), strict=True)
+    assert sorted(back) == sorted(zip(table["user_id"], table["movie_id"], table["rating"], strict=True))
+
+
 def test_other_spellings_of_a_rating_are_not_blamed(tmp_path):
     """A line that is fine, spelled in another way, must not be named in place of the bad one."""
     path = tmp_path / "ratings.csv"
@@ -216,7 +245,9 @@ def test_files_that_are_none_are_refused(tmp_path):
 def test_ids_are_numbered_and_found_again():
     numbers = streaming.RowNumbers()
     assert numbers.number(np.array([50, 7, 50])).tolist() == [0, 1, 0]
-    assert numbers.number(np.array([9, 7])).tolist() == [2, 1]
+    again = numbers.number(np.array([9, 7]))
+    assert again.tolist() == [2, 1] and again.dtype == "int32"
+    assert numbers.number(np.array([], "int64")).tolist() == []
     assert len(numbers) == 3 and numbers.original(np.array([0, 1, 2])).tolist() == [50, 7, 9]
 
 
@@ -279,6 +310,28 @@ def test_an_epoch_has_every_rating_once_and_another_order_each_time(tmp_path):
     first, second = pairs(batches[:20]), pairs(batches[20:])
     assert len(np.unique(first)) == 20_000 and np.array_equal(np.sort(first), np.sort(second))
     assert not np.array_equal(first, second)
+
+
+def test_files_have_another_order_each_epoch(tmp_path, monkeypatch):
+    folder, read = folder_with(tmp_path / "r", files=8), []
+    real = streaming.pq.read_table
+    monkeypatch.setattr(
+        streaming.pq, "read_table", lambda path, **k: (read.append(path.name), real(path, **k))[1]
+    )
+    for epoch in range(3):
+        list(streaming.read_files(folder, seed=0, epoch=epoch))
+    orders = [read[:8], read[8:16], read[16:]]
+    assert all(sorted(order) == sorted(read[:8]) and len(set(order)) == 8 for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_what_is_read_has_small_types(tmp_path):
+    """Twelve bytes a rating: a larger type would need more memory than the notebook says."""
+    rows = next(streaming.read_files(folder_with(tmp_path / "r"), seed=0))
+    types = {name: str(values.dtype) for name, values in rows.items()}
+    assert types == {"user_id": "int32", "movie_id": "int32", "rating": "float32"}
+    inputs, stars = next(streaming.rating_batches(tmp_path / "r", 100))
+    assert {str(values.dtype) for values in inputs.values()} == {"int32"} and stars.dtype == "float32"
 
 
 @pytest.mark.parametrize("skip", [0, 1, 7, 18, 19, 20, 37, 38])

@@ -1,10 +1,13 @@
 """Tests of course_utils.tables and course_utils.reader: every format, and what is wrong with a line."""
 
 import re
+import warnings
 
-from course_utils import data, made, tables
+from course_utils import data, made, reader, tables
+from course_utils.checks import DataError
 from course_utils.metrics import baseline_scores
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up import MINE, RATINGS, refused, write
@@ -338,3 +341,341 @@ def test_the_baselines_work_on_a_table_of_your_own(tmp_path):
     train, test = data.split_ratings(data.load_ratings(made.write_example(tmp_path / "books.csv")))
     scores = baseline_scores(train, test)
     assert scores["both biases"] < min(scores["user mean"], scores["movie mean"]) < scores["global mean"]
+
+
+# --- Ids ------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_are_ordered_as_numbers_and_all_else_as_text(tmp_path):
+    header = "user,item,rating\n"
+    table = data.load_ratings(write(tmp_path, header + "10,-2,1\n9,10,2\n100,0,3\n"))
+    assert table["user"].cat.categories.tolist() == ["9", "10", "100"]
+    assert table["item"].cat.categories.tolist() == ["-2", "0", "10"]
+    assert table["user_id"].tolist() == [2, 1, 3] and table["movie_id"].tolist() == [1, 3, 2]
+    # One id that is not written like a number, and all are text: by code point.
+    for odd in ("007", "+7", "7.0", "-0", " 7", "a"):
+        table = data.load_ratings(write(tmp_path, header + f"10,1,1\n9,1,2\n{odd},1,3\n"))
+        assert table["user"].cat.categories.tolist() == sorted(["10", "9", odd])
+        assert table["user"].tolist() == ["10", "9", odd]
+
+
+def test_every_function_of_the_course_works_on_a_table_of_your_own(tmp_path):
+    from course_utils.ranking import recommend
+
+    ratings = data.load_ratings(write(tmp_path, MINE))
+    seen = np.zeros(data.sizes(ratings), bool)
+    seen[ratings["user_id"], ratings["movie_id"]] = True
+    user_id = ratings.loc[ratings["user"] == "7", "user_id"].iloc[0]
+    found = recommend(user_id, np.ones(seen.shape), seen, n=1)
+    assert ratings["item"].cat.categories[found - 1].tolist() == ["Emma"]  # "7" knows Dune
+
+
+def test_pairs_are_compared_as_pairs(tmp_path):
+    """Neither a product, a sum nor a text of both ids may stand for a pair."""
+    pairs = [(1, 6), (6, 1), (2, 3), (3, 2), (1, 11), (11, 1), (12, 1), (1, 12), (2147483647, 2147483646)]
+    pairs += [(2147483646, 2147483647), (2147483647, 2147483647), (1, 2147483647), (2147483647, 1)]
+    lines = [f"{u}\t{i}\t3\t881250949" for u, i in pairs]
+    table = data.load_ratings(write(tmp_path, "\n".join(lines)))
+    assert list(zip(table["user_id"], table["movie_id"], strict=True)) == pairs
+    for separator, header in (("\t", ""), (",", "user,item,rating,time\n")):
+        again = header + "\n".join([*lines, lines[3]]).replace("\t", separator)
+        where = f"line {len(pairs) + 1 + bool(header)} rates the same pair as line {4 + bool(header)}: user '3'"
+        assert f" has 1 problem:\n  - {where}, item '2'." in refused(tmp_path, again)
+
+
+# --- The formats of MovieLens ---------------------------------------------------------------------
+
+
+def test_ratings_dat_keeps_its_ids(tmp_path):
+    table = data.load_ratings(write(tmp_path, "1::1193::5::978300760\n71567::65133::0.5::1231165126\n"))
+    assert table.columns.tolist() == ["user_id", "movie_id", "rating", "timestamp"]
+    assert table.dtypes.astype(str).tolist() == ["int64", "int64", "float64", "int64"]
+    assert table.to_numpy().tolist() == [[1, 1193, 5, 978300760], [71567, 65133, 0.5, 1231165126]]
+
+
+def test_ratings_csv_gets_codes_because_its_ids_have_wide_gaps(tmp_path):
+    content = f"{tables.CSV_HEADER}\n9,209171,5.0,1147880044\n10,296,0.5,1147868817\n"
+    table = data.load_ratings(write(tmp_path, content))
+    assert table["movie_id"].tolist() == [2, 1] and table["item"].tolist() == ["209171", "296"]
+    assert table["user"].cat.categories.tolist() == ["9", "10"] and data.sizes(table) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "scale"),
+    [
+        ("1::2::5.5::978300760\n", 1, "from 0.5 to 5 in steps of 0.5"),
+        ("1::2::4::978300760\n1::3::3.7::978300760\n", 2, "from 0.5 to 5 in steps of 0.5"),
+        (f"{tables.CSV_HEADER}\n1,2,4.0,978300760\n1,3,0.0,978300760\n", 3, "from 0.5 to 5 in steps of 0.5"),
+        (f"{tables.INTER_HEADER}\n1\t2\t4\t978300760\n1\t3\t99\t978300760\n", 3, "from 1 to 5 in steps of 1"),
+    ],
+)
+def test_a_rating_outside_the_scale_of_movielens_is_refused(tmp_path, content, line, scale):
+    message = refused(tmp_path, content)
+    assert message.startswith(f", line {line} is ") and f", the rating {scale}." in message
+    # The way out that the message offers: then it is a table of one's own.
+    assert "load_ratings(path, scale=(lowest, highest))" in message
+    if "::" in content:
+        with pytest.warns(
+            UserWarning, match="no header line. Its columns were taken as user, item, rating and"
+        ):
+            table = data.load_ratings(write(tmp_path, content), scale=(0, 10))
+        assert table["user"].tolist()[0] == "1" and table["user_id"].min() == 1
+
+
+def test_ids_that_are_text_make_a_table_of_your_own_under_any_header(tmp_path):
+    content = f"{tables.CSV_HEADER}\nAnn,Dune,9,1147880044\nBen,Dune,7,1147880044\n"
+    assert data.load_ratings(write(tmp_path, content))["rating"].tolist() == [9, 7]
+
+
+# --- Without a header line ------------------------------------------------------------------------
+
+HEADERLESS = {
+    "three fields": ("Ann,Dune,4\nBen,Dune,3.5\n", ["user", "item", "rating"]),
+    "whole numbers": ("1;20;4\n2;20;3\n", ["user", "item", "rating"]),
+    "seconds": ("Ann;Dune;4;1700000000\nBen;Dune;3;1700000001\n", ["user", "item", "rating", "timestamp"]),
+    "dates": ("Ann\tDune\t4\t2024-05-01\nBen\tDune\t3\t2024-05-02\n", ["user", "item", "rating", "timestamp"]),
+    "colons": ("tt1::Dune, 2::4\ntt2::Dune, 2::3\n", ["user", "item", "rating"]),
+}
+
+
+@pytest.mark.parametrize(("content", "roles"), HEADERLESS.values(), ids=HEADERLESS.keys())
+def test_columns_without_a_header_line_are_recognized_and_named_in_a_warning(tmp_path, content, roles):
+    words = f"has no header line. Its columns were taken as {', '.join(roles[:-1])} and {roles[-1]}. If"
+    with pytest.warns(UserWarning, match=words) as said:
+        table = data.load_ratings(write(tmp_path, content))
+    assert said[0].filename == __file__  # it points to the call, not into the library
+    header = re.split(r"[\t;,]|::", content)[0]
+    assert (
+        table["user"].tolist()[0] == header and len(table) == 2 and ("timestamp" in table) == (len(roles) == 4)
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Ann,Dune,2024-05-01,4\n",  # the time before the rating
+        "1,2,3,4\n",  # a time in 1970?
+        "Ann,Dune,1700000000\n",  # no rating
+        "".join(f"{k},{k},{k}\n" for k in range(150)),  # a number of the line, and two ids?
+        "Ann,Dune\n",
+    ],
+)
+def test_columns_without_a_header_line_that_are_unclear_are_refused(tmp_path, content):
+    assert "Expected: four whole numbers" in refused(tmp_path, content)
+
+
+def test_a_wrong_line_without_a_header_line(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # first the refusal
+        message = refused(tmp_path, "Ann,Dune,4\nBen,Dune\nBen,Emma,five\nAnn,Dune,4\n")
+    assert "line 2 has 2 fields, ['Ben', 'Dune']. Expected: 3, as in the first line." in message
+    assert "line 3 has the rating 'five'" in message and "line 4 rates the same pair as line 1" in message
+    with pytest.warns(UserWarning):
+        data.load_ratings(write(tmp_path, "a::b::1\n\nb::b::2\n"))
+    assert "line 3 has 2 fields, ['b', 'c']" in refused(tmp_path, "a::b::1\n\nb::c\n")
+
+
+# --- Times and dates ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1714521600", 1714521600),
+        ("1714521600.0", 1714521600),
+        ("9000000000", 9_000_000_000),
+        ("0", 0),
+        ("2024-05-01", 1714521600),
+        (" 2024-05-01 ", 1714521600),
+        ("2024-05-01T00:00:01", 1714521601),
+        ("2024-05-01 00:01", 1714521660),
+        ("2024-05-01T00:00:01.9", 1714521601),
+        ("2024-05-01T00:00:00Z", 1714521600),
+        ("2024-05-01T09:00:00+09:00", 1714521600),
+        ("1970-01-01", 0),
+    ],
+)
+def test_times_are_seconds_or_dates_in_utc(tmp_path, text, seconds):
+    content = f"user,item,rating,timestamp\na,b,1,{text}\na,c,2,5\n"
+    table = data.load_ratings(write(tmp_path, content))
+    assert table["timestamp"].tolist() == [seconds, 5] and table["timestamp"].dtype == "int64"
+
+
+@pytest.mark.parametrize("name", ["date", "Datetime", "Date-Time", "TIME", "timestamp"])
+def test_names_of_the_time(tmp_path, name):
+    table = data.load_ratings(write(tmp_path, f"user,item,rating,{name}\na,b,1,2024-05-01\n"))
+    assert table["timestamp"].tolist() == [1714521600]
+
+
+def test_a_date_beside_a_time_is_unclear(tmp_path):
+    content = "user,item,rating,date,time\na,b,1,2024-05-01,12:30\n"
+    assert (
+        "one column for the timestamp, called timestamp, time, date or datetime, but there are 2."
+        in refused(tmp_path, content)
+    )
+    assert data.load_ratings(write(tmp_path, content), timestamp="date")["timestamp"].tolist() == [1714521600]
+
+
+# --- The scale ------------------------------------------------------------------------------------
+
+
+def test_ratings_outside_a_stated_scale_are_refused(tmp_path):
+    good = "user,item,rating\na,b,1\na,c,5.01\n"
+    message = refused(tmp_path, good + "a,d,5\na,e,-1\na,f,x\na,g,\n", scale=(1, 5))
+    assert message.startswith(
+        " has 4 problems:\n  - line 3 has the rating '5.01'. Expected: 1 to 5, the scale that"
+    )
+    assert "line 5 has the rating '-1'. Expected: 1 to 5" in message
+    assert "line 6 has the rating 'x'. Expected: a number" in message and "line 7 has no rating" in message
+    assert data.load_ratings(write(tmp_path, good), scale=(1, 5.01))["rating"].tolist() == [1, 5.01]
+
+
+@pytest.mark.parametrize("scale", [(5, 1), (1, 1), (1,), (1, 2, 3), (0, float("inf")), (float("nan"), 5)])
+def test_a_scale_that_is_none(tmp_path, scale):
+    with pytest.raises(ValueError, match=r"such as \(1, 5\), but it is"):
+        data.load_ratings(write(tmp_path, MINE), scale=scale)
+    with pytest.raises(ValueError, match="give its path as well"):
+        data.load_ratings(scale=(1, 5))
+
+
+def rated(folder, *values):
+    lines = [f"{row},b,{value}\n" for row, value in enumerate(values)]
+    return write(folder, "user,item,rating\n" + "".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "scale"),
+    [
+        ([1, 2, 3, 4, 5, -1], "1 of 6 ratings are -1", "(-1, 5)"),
+        ([1, 2, 3, 0, 0, 0, 0], "4 of 7 ratings are 0", "(0, 3)"),
+        ([0.5, 1, 2, 3, 4, 5, 99, 99], "2 of 8 ratings are 99", "(0.5, 99)"),
+        ([1, 2, 3, 4, 5, 99, 100], "2 of 7 ratings are 99, 100", "(1, 100)"),
+        ([1, 2, 3, 4, 4, 5, -9, 45], "2 of 8 ratings are -9, 45", "(-9, 45)"),
+    ],
+)
+def test_ratings_that_look_like_codes_get_one_warning(tmp_path, values, found, scale):
+    with pytest.warns(UserWarning) as said:
+        table = data.load_ratings(rated(tmp_path, *values))
+    assert len(said) == 1 and said[0].filename == __file__ and len(table) == len(values)
+    message = str(said[0].message)
+    assert f": {found}, far from the others." in message and "delete these lines" in message
+    assert f"load_ratings(path, scale={scale})" in message
+    # As the message says: with the scale stated, there is nothing to warn of.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load_ratings(rated(tmp_path, *values), scale=eval(scale))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2, 3, 4, 5],
+        [0.5, 5],
+        [0, 1],  # like or not
+        [-1, 1],
+        [-1, 0, 1],
+        [-10, -3.5, 0, 4, 10],
+        [1, 2, 25],  # too few values to know
+        [1, 2, 3, 50, 60, 70, 80, 90],  # most are above the gap
+        [1, 2, 3, 10, 11, 15],
+        [7],
+    ],
+)
+def test_ratings_that_do_not_look_like_codes_get_none(tmp_path, values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.load_ratings(rated(tmp_path, *values))
+
+
+# --- Files that are no text -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "words"),
+    [
+        (
+            "a.xlsx",
+            b"PK\x03\x04",
+            "is a spreadsheet. Open it, save the sheet as 'CSV UTF-8', and load that file.",
+        ),
+        ("a.XLS", b"\xd0\xcf\x11\xe0", "is a spreadsheet."),
+        ("a.ods", b"PK\x03\x04", "is a spreadsheet."),
+        (
+            "a.zip",
+            b"PK\x03\x04",
+            "is compressed. Unpack it, and load the file with the ratings that is inside.",
+        ),
+        ("a.csv.gz", b"\x1f\x8b", "is compressed."),
+        ("a.csv", b"PK\x03\x04", "is compressed."),
+        ("a.csv", b"\x1f\x8b", "is compressed."),
+        ("a.csv", b"\xd0\xcf\x11\xe0", "is a spreadsheet."),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_with_what_to_do(tmp_path, name, begin, words):
+    path = tmp_path / name
+    path.write_bytes(begin + b"\x00 and so on")
+    for options in ({}, {"user": "who"}, {"scale": (1, 5)}):
+        with pytest.raises(DataError) as found:
+            data.load_ratings(path, **options)
+        assert str(found.value).startswith(f"{path} {words}")
+
+
+# --- Blocks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 333, 4096])
+def test_the_size_of_a_block_changes_nothing(tmp_path, monkeypatch, block):
+    """Also where a block ends inside quotation marks, and where a date or a text begins to appear."""
+    lines = [f'u{k % 7},"Part {k},\n""{k}""",{k % 5 + 1},{k + 1}\n' for k in range(40)]
+    lines += [f"u{k % 7},p{k},{k % 5 + 1}.0,2024-05-{k % 28 + 1:02}\r\n\n" for k in range(40)]
+    content = "user,item,rating,time\n" + "".join(lines)
+    whole, official = (data.load_ratings(write(tmp_path, one)) for one in (content, RATINGS))
+    assert len(whole) == 80 and whole["item"][0] == 'Part 0,\n"0"'
+    monkeypatch.setattr(reader, "BLOCK", block)
+    pd.testing.assert_frame_equal(data.load_ratings(write(tmp_path, content)), whole)
+    pd.testing.assert_frame_equal(data.load_ratings(write(tmp_path, RATINGS)), official)
+    bad = content.replace(
+        "u0,p35,1.0", "oops\nu0,p35,1.0"
+    )  # the 35th of the lines that are followed by an empty one
+    assert " has 1 problem:\n  - line 152 has 1 field, ['oops']" in refused(tmp_path, bad)
+    assert ", line 4 is 'oops'." in refused(tmp_path, RATINGS + b"oops\n")
+
+
+def test_the_slow_search_is_for_wrong_files_only(tmp_path, monkeypatch):
+    def forbidden(*args):
+        raise AssertionError("a good file needs no search line by line")
+
+    for name in ("_bad_line", "_explain", "_rows"):
+        monkeypatch.setattr(reader, name, forbidden)
+    lines = [f'{k % 2000},"Book {k % 777}, or ""{k}""",{k % 5 + 1},{10**9 + k}\n' for k in range(200_000)]
+    table = data.load_ratings(write(tmp_path, "user,item,rating,time\n" + "".join(lines)))
+    assert len(table) == 200_000 and table["timestamp"].iloc[-1] == 10**9 + 199_999
+    lines = [f"{k // 500 + 1}::{k % 500 + 1}::{k % 5 + 1}::{10**9 + k}\n" for k in range(200_000)]
+    assert len(data.load_ratings(write(tmp_path, "".join(lines)))) == 200_000
+
+
+def test_marks_that_only_look_wrong_are_read(tmp_path):
+    content = 'user,item,rating\nAnn,12" single,4\nBen,7" single,3\nBen,"a ""b""",2\n'
+    table = data.load_ratings(write(tmp_path, content))
+    assert table["item"].tolist() == ['12" single', '7" single', 'a "b"']
+
+
+def test_what_can_not_be_explained_is_refused_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_parse", lambda text, layout: None)
+    for content, first in ((MINE, 2), (RATINGS, 1)):
+        assert refused(tmp_path, content).startswith(f", between lines {first} and ")
+
+
+def test_a_progress_bar_is_shown_for_many_ratings_only(tmp_path, monkeypatch, capfd):
+    path = write(tmp_path, MINE)
+    data.load_ratings(path)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(reader, "MANY", 3)  # the file has four
+    data.load_ratings(path)
+    out, err = capfd.readouterr()
+    assert out == "" and "mine.csv" in err and "100%" in err
+
+
+def test_one_column_for_two_roles(tmp_path):
+    message = refused(tmp_path, MINE, user="user", item="user")
+    assert "Expected: one column 'user', but it is the user already." in message
