@@ -29,6 +29,7 @@ from course_utils.tables import (
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from tqdm.auto import tqdm
 
@@ -43,6 +44,7 @@ WORDS = pa.dictionary(pa.int32(), pa.string())
 NUMBERS = {"user": pa.int32(), "item": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
 # Ids of one's own stay text. Ratings and dates repeat, so there are few spellings to turn into numbers.
 TEXTS = dict.fromkeys(ROLES, WORDS)
+TIMES = (pa.int64(), pa.timestamp("s"), WORDS)  # seconds, dates, whatever else ``numbers`` understands
 
 
 def read_chunks(path: Path, layout: Format, *, pairs: bool = False) -> Iterator[pa.Table]:
@@ -71,7 +73,7 @@ def read_chunks(path: Path, layout: Format, *, pairs: bool = False) -> Iterator[
             text, first, line = piece.removeprefix(BOM), line, line + piece.count(b"\n")
             if first == 1 and layout.header is not None:
                 text, first = b"".join(re.split(LINE_END.encode(), text, maxsplit=1)[1:]), 2
-            if not (text if layout.official else text.strip()):
+            if not text or (text.isspace() and not layout.official):
                 continue
             if (table := _parse(text, layout)) is None:
                 if layout.official:
@@ -118,7 +120,7 @@ def _parse(text: bytes, layout: Format) -> pa.Table | None:
     if separator == "::":  # pyarrow takes one character
         text, separator, quoted = text.replace(b"::", b"\x1f"), "\x1f", False
     names = [role or str(place) for place, role in enumerate(layout.roles)]
-    for kinds in [NUMBERS] if layout.official else [TEXTS | {"timestamp": pa.int64()}, TEXTS]:
+    for kinds in [NUMBERS] if layout.official else [TEXTS | {"timestamp": time} for time in TIMES]:
         kinds = {role: kind for role, kind in kinds.items() if role in names}
         with contextlib.suppress(pa.ArrowInvalid):
             table = pyarrow.csv.read_csv(
@@ -139,18 +141,25 @@ def _parse(text: bytes, layout: Format) -> pa.Table | None:
 
 def _checked(role: str, column: pa.ChunkedArray, layout: Format) -> pa.ChunkedArray | np.ndarray | None:
     """Return a column, with ratings and times as numbers; None if a value is wrong."""
-    texts, rows = None, slice(None)
+    if role in ("user", "item"):
+        if column.type != WORDS:
+            return column if (column.to_numpy() >= 1).all() else None
+        column = column.unify_dictionaries()
+        blank = pc.equal(pc.utf8_trim_whitespace(column.chunk(0).dictionary), "")
+        return None if pc.any(blank).as_py() else column
     if column.type == WORDS:
         column = column.unify_dictionaries()
-        texts = column.chunk(0).dictionary.to_pylist()
-        rows = np.concatenate([part.indices for part in column.chunks])
-    if role in ("user", "item"):
-        fine = (column.to_numpy() >= 1).all() if texts is None else all(map(str.strip, texts))
-        return column if fine else None
-    values = column.to_numpy() if texts is None else numbers(role, texts)
+        values, rows = numbers(role, column.chunk(0).dictionary.to_pylist()), _rows_of(column)
+    else:
+        values, rows = (column if role == "rating" else column.cast(pa.int64())).to_numpy(), slice(None)
     if not good(role, values, layout.scale).all():
         return None
     return values[rows] if role == "rating" else values[rows].astype("int64")
+
+
+def _rows_of(column: pa.ChunkedArray) -> np.ndarray:
+    """Return for each row of a column with one dictionary the place in it."""
+    return np.concatenate([part.indices.to_numpy() for part in column.chunks])
 
 
 # --- What is wrong, and where ---------------------------------------------------------------------
@@ -292,13 +301,13 @@ def read_ratings(
 def _categories(column: pa.ChunkedArray) -> pd.Categorical:
     """Number ids in an order that does not depend on the lines: as numbers if all are whole, else as text."""
     column = column.dictionary_encode().unify_dictionaries()
-    ids = column.chunk(0).dictionary.cast(pa.string()).to_pylist()
-    whole = re.compile("0|-?[1-9][0-9]{0,17}")  # "007" is none: it is not "7"
-    ordered = sorted(ids, key=int if all(map(whole.fullmatch, ids)) else None)
-    code = dict(zip(ordered, range(len(ids)), strict=True))
-    codes = np.array([code[text] for text in ids], "int32")
-    rows = np.concatenate([part.indices for part in column.chunks])
-    return pd.Categorical.from_codes(codes[rows], pd.Index(ordered))
+    ids = column.chunk(0).dictionary.cast(pa.string())
+    # "007" is no whole number: it is not "7".
+    whole = pc.all(pc.match_substring_regex(ids, "^(0|-?[1-9][0-9]{0,17})$")).as_py()
+    order = pc.sort_indices(ids.cast(pa.int64()) if whole else ids).to_numpy()  # UTF-8 sorts by code point
+    code = np.empty(len(ids), "int32")
+    code[order] = np.arange(len(ids))
+    return pd.Categorical.from_codes(code[_rows_of(column)], pd.Index(ids.take(order).to_pandas()))
 
 
 def _warn(path: Path, layout: Format, rating: np.ndarray) -> None:
