@@ -239,7 +239,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
         for place in range(len(node.decorator_list)):
             fields = {name: getattr(node, name) for name in node._fields if hasattr(node, name)}
             rest = node.decorator_list[:place] + node.decorator_list[place + 1 :]
-            yield type(node)(**{**fields, "decorator_list": rest})
+            yield ast.copy_location(type(node)(**{**fields, "decorator_list": rest}), node)
 
 
 def _with(tree: ast.AST, node: ast.AST, new: ast.AST) -> str:
