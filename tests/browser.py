@@ -1,26 +1,8 @@
-"""A browser for the tests: Chromium through Playwright. Where there is none, they are skipped and say why."""
+"""What the tests with a browser share; the browser itself is a fixture in conftest.py."""
 
-import shutil
-from pathlib import Path
+from tools.patience import patience
 
 import pytest
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-# Chromium's sandbox needs rights that a container does not have. The tests only open pages of this course.
-OPTIONS = ["--no-sandbox"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium: the one on the PATH, or that of ``playwright install chromium``."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make tools")
-    with playwright.sync_playwright() as api:
-        path = next(filter(None, map(shutil.which, CHROMIUM)), None) or api.chromium.executable_path
-        if not Path(path).is_file():
-            pytest.skip("no Chromium was found: install it, or run `python -m playwright install chromium`")
-        chromium = api.chromium.launch(executable_path=path, args=OPTIONS)
-        yield chromium
-        chromium.close()
 
 
 def offline_page(browser, requests: list[str], **options):
@@ -41,6 +23,7 @@ def offline_page(browser, requests: list[str], **options):
         return route.abort()
 
     context.route("http*://**", answer)
+    context.set_default_timeout(1000 * patience(3))  # for everything that a test waits for
     return context.new_page()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from tools.course import ROOT, course_notebooks
 from tools.exercise_rules import BEGIN, END, exercise_problems
 from tools.grading import release
+from tools.patience import patience
 
 import nbformat
 import pytest
@@ -108,7 +109,8 @@ def run(cells):
         cell.id = f"c{number}"
     notebook = new_notebook(cells=cells)
     where = {"metadata": {"path": str(release.EXERCISES)}}
-    NotebookClient(notebook, kernel_name="python3", timeout=120, allow_errors=True, resources=where).execute()
+    limits = {"timeout": patience(20), "startup_timeout": patience(10)}
+    NotebookClient(notebook, kernel_name="python3", allow_errors=True, resources=where, **limits).execute()
     return notebook
 
 

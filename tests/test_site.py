@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from tools.course import ROOT
 
 import pytest
-from browser import browser, offline_page, serious_findings  # noqa: F401 - browser is a fixture
+from browser import offline_page, serious_findings
 
 REPOSITORY = "https://github.com/somebody/a-copy"
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -141,7 +141,7 @@ def test_the_api_page_has_every_module_and_function(site):
         assert not missing, f"{path.name}: {missing}"
 
 
-def test_search_finds_embedding(site, browser):  # noqa: F811
+def test_search_finds_embedding(site, browser):
     outside = []
     page = offline_page(browser, outside)
     page.goto(f"{(site / 'search.html').as_uri()}?q=embedding")
@@ -155,7 +155,7 @@ def test_search_finds_embedding(site, browser):  # noqa: F811
 @pytest.mark.parametrize(
     "name", ["index", *(f"notebooks/{stem}" for stem in NOTEBOOKS), "tools/site/api", "search"]
 )
-def test_page_is_accessible_and_complete_without_a_network(site, browser, name):  # noqa: F811
+def test_page_is_accessible_and_complete_without_a_network(site, browser, name):
     path, outside = site / f"{name}.html", []
     formulas = path.read_text(encoding="utf-8").count('<span class="math') + path.read_text(
         encoding="utf-8"
@@ -165,7 +165,7 @@ def test_page_is_accessible_and_complete_without_a_network(site, browser, name):
         page.goto(path.as_uri())
         if formulas:
             page.wait_for_function(
-                "n => document.querySelectorAll('mjx-container svg').length >= n", arg=formulas, timeout=30_000
+                "n => document.querySelectorAll('mjx-container svg').length >= n", arg=formulas
             )
             assert page.locator("mjx-merror").count() == 0, "MathJax could not read a formula."
         color = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -8,7 +8,7 @@ from tools.course import ROOT, course_notebooks
 
 import nbformat
 import pytest
-from browser import browser, offline_page, serious_findings  # noqa: F401 - browser is a fixture
+from browser import offline_page, serious_findings
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 NOTEBOOKS = course_notebooks(ROOT / "notebooks")
@@ -44,15 +44,15 @@ def decks(tmp_path_factory):
     return folder
 
 
-def open_deck(browser, path, requests, query="", **options):  # noqa: F811
+def open_deck(browser, path, requests, query="", **options):
     page = offline_page(browser, requests, viewport=SCREEN, **options)
     page.goto(path.as_uri() + query)
-    page.wait_for_selector("html[data-deck=ready]", timeout=60_000)
+    page.wait_for_selector("html[data-deck=ready]")
     return page
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_slide_fits_the_screen(decks, browser, path):  # noqa: F811
+def test_every_slide_fits_the_screen(decks, browser, path):
     outside, seen, problems = [], 0, []
     page = open_deck(browser, decks / f"{path.stem}.html", outside)
     total = page.evaluate("Reveal.getTotalSlides()")
@@ -72,7 +72,7 @@ def test_every_slide_fits_the_screen(decks, browser, path):  # noqa: F811
     page.context.close()
 
 
-def test_a_slide_that_does_not_fit_is_found(decks, browser):  # noqa: F811
+def test_a_slide_that_does_not_fit_is_found(decks, browser):
     page = open_deck(browser, decks / "01_ratings.html", [])
     page.evaluate("Reveal.getCurrentSlide().lastElementChild.style.height = '800px'")
     assert page.evaluate(MEASURE)["out"]
@@ -80,7 +80,7 @@ def test_a_slide_that_does_not_fit_is_found(decks, browser):  # noqa: F811
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_no_text_of_the_notebook_is_lost(decks, browser, path):  # noqa: F811
+def test_no_text_of_the_notebook_is_lost(decks, browser, path):
     page = open_deck(browser, decks / f"{path.stem}.html", [])
     shown = re.sub(r"\s", "", page.evaluate("document.querySelector('.slides').textContent"))
     for cell in nbformat.read(path, as_version=4).cells:
@@ -93,7 +93,7 @@ def test_no_text_of_the_notebook_is_lost(decks, browser, path):  # noqa: F811
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_deck_is_accessible(decks, browser, path):  # noqa: F811
+def test_deck_is_accessible(decks, browser, path):
     page = open_deck(browser, decks / f"{path.stem}.html", [], color_scheme="dark")
     assert serious_findings(page) == []
     for _ in range(3):
@@ -104,7 +104,7 @@ def test_deck_is_accessible(decks, browser, path):  # noqa: F811
     page.context.close()
 
 
-def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):  # noqa: F811
+def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):
     page = open_deck(browser, decks / "04_matrix_factorization.html", [])
     for _ in range(2):
         page.keyboard.press("Space")
@@ -116,7 +116,7 @@ def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):  # noqa: F
     page.context.close()
 
 
-def test_a_pdf_has_one_page_for_each_slide(decks, browser):  # noqa: F811
+def test_a_pdf_has_one_page_for_each_slide(decks, browser):
     page = open_deck(browser, decks / "04_matrix_factorization.html", [], query="?print-pdf")
     page.wait_for_selector(".pdf-page >> nth=-1", state="attached")
     pages = len(re.findall(rb"/Type ?/Page\b", page.pdf(prefer_css_page_size=True, print_background=True)))

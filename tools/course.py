@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from tools import ROOT
+
 import nbformat
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SOLUTIONS = ROOT / "solutions"
 EXERCISES = ROOT / "exercises"

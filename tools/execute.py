@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tools.course import NOTEBOOKS, ROOT, course_notebooks
+from tools.patience import patience
 
 import nbformat
 from nbclient import NotebookClient
@@ -33,7 +34,8 @@ def execute(path: Path) -> list[str]:
     client = NotebookClient(
         notebook,
         kernel_name="python3",
-        timeout=900,
+        timeout=None,  # somebody watches, and a slow machine may take its time
+        startup_timeout=patience(10),
         record_timing=False,
         coalesce_streams=True,
         store_widget_state=False,
@@ -52,9 +54,7 @@ def execute(path: Path) -> list[str]:
             if cell.metadata.get("timed_source") == source:
                 cell.outputs = stored[cell.id]
             cell.metadata["timed_source"] = source
-    slides = {
-        key: value for key, value in notebook.metadata.items() if key == "rise"
-    }  # settings of live slides
+    slides = {key: value for key, value in notebook.metadata.items() if key == "rise"}  # for live slides
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
