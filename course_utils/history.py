@@ -98,7 +98,7 @@ class OrdinalStars(layers.Layer):
 
 
 def history_inputs(train: pd.DataFrame, part: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the inputs of ``history_model`` for some ratings, as int32 arrays of shape (n,).
+    """Return the inputs of ``history_model`` for some ratings, as int32 arrays of shape (n,) (notebook 07).
 
     Args:
         train: the training ratings, with user_id, movie_id, timestamp. They say which days are known.
@@ -121,7 +121,7 @@ def history_inputs(train: pd.DataFrame, part: pd.DataFrame) -> dict[str, np.ndar
 def side_features(
     users: pd.DataFrame, movies: pd.DataFrame, n_users: int, n_items: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is known of users and movies as 0/1 columns, each row divided by its length.
+    """Return what is known of users and movies as 0/1 columns, divided by a row's length (notebook 07).
 
     Args:
         users: user_id, age, gender, occupation. Age becomes its decade.

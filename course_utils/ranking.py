@@ -13,13 +13,19 @@ from numpy.typing import ArrayLike
 
 
 def top_n(scores: ArrayLike, seen: Iterable[int] = (), n: int = 10) -> np.ndarray:
-    """Return the ids of the n movies with the highest scores that are not in ``seen``, best first.
+    """Return the ids of the n movies with the highest scores that are not in ``seen`` (built in notebook 08).
+
+    >>> top_n([0, 0.2, 0.9, 0.5], seen=[2], n=2)
+    array([3, 1])
 
     Args:
         scores: one score a movie, shape (n_items,): entry i belongs to movie i, entry 0 to no movie.
         seen: ids to leave out.
         n: length of the list. With fewer unseen movies the list is shorter; it is empty for somebody who has
             seen everything.
+
+    Returns:
+        The ids, best first; among equal scores the lower id comes first.
 
     Raises:
         ValueError: for n below 1 or above the number of movies, an unknown id in ``seen``, and scores that are
@@ -41,7 +47,7 @@ def top_n(scores: ArrayLike, seen: Iterable[int] = (), n: int = 10) -> np.ndarra
 
 
 def recommend(user_id: int, scores: np.ndarray, seen: np.ndarray, n: int = 10) -> np.ndarray:
-    """Return the list of one user from the table of all scores.
+    """Return the list of one user from the table of all scores (introduced in notebook 08).
 
     Args:
         user_id: a row of the table, from 1.
@@ -61,22 +67,24 @@ def recommend(user_id: int, scores: np.ndarray, seen: np.ndarray, n: int = 10) -
 
 
 def precision_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
-    """Share of the first k places that hold a relevant movie. An empty place counts as a miss."""
+    """Share of the first k places that hold a relevant movie; an empty place is a miss (notebook 08)."""
     return float(_hits(ranked, relevant, k).sum() / k)
 
 
 def recall_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
-    """Share of the relevant movies that are among the first k."""
+    """Share of the relevant movies that are among the first k, of all there are (notebook 08)."""
     return float(_hits(ranked, relevant, k).sum() / len(set(relevant)))
 
 
 def hit_rate(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
-    """1 when at least one relevant movie is among the first k, else 0. The mean over users is the rate."""
+    """1 when a relevant movie is among the first k, else 0; the mean over users is the rate (notebook 08)."""
     return float(_hits(ranked, relevant, k).any())
 
 
 def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
-    """Normalized discounted cumulative gain: a hit at place j counts 1 / log2(j + 1), the best list gets 1.
+    """Normalized discounted cumulative gain: a hit at place j counts 1 / log2(j + 1) (notebook 08).
+
+    The sum is divided by that of the best list, which gets 1.
 
     Source: Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", ACM TOIS 20(4), 2002.
     (Their discount is log2(j) from the second place on; log2(j + 1) is what most libraries use today.)
@@ -98,7 +106,7 @@ def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float
 def evaluate_lists(
     lists: Mapping[int, Sequence[int]], relevant: Mapping[int, Collection[int]], k: int = 10
 ) -> dict[str, float]:
-    """Return the four metrics, each the mean over the users who have something relevant.
+    """Return the four metrics, each the mean over users with something relevant (used in notebook 08).
 
     Args:
         lists: user id -> movie ids, best first.
@@ -121,7 +129,7 @@ def evaluate_lists(
 
 
 def coverage(lists: Iterable[Sequence[int]], n_movies: int) -> float:
-    """Share of the catalogue that is in at least one list. ``n_movies``: how many movies there are."""
+    """Share of the catalogue of ``n_movies`` that is in at least one list (introduced in notebook 08)."""
     listed = {int(movie) for ranked in lists for movie in ranked}
     if len(listed) > whole_number(n_movies, "n_movies"):
         raise ValueError(f"The lists hold {len(listed)} movies, the catalogue only {n_movies}.")
@@ -131,7 +139,11 @@ def coverage(lists: Iterable[Sequence[int]], n_movies: int) -> float:
 def fold_in(
     stars: Mapping[int, float], Q: np.ndarray, b_i: np.ndarray, mu: float, l2: float, bias_l2: float
 ) -> tuple[np.ndarray, float]:
-    """Compute the vector and the bias of a new user from a few ratings, without training.
+    """Compute the vector and the bias of a new user from a few ratings, without training (notebook 08).
+
+    >>> p, b = fold_in({1: 5}, Q=np.array([[0.0], [2.0]]), b_i=np.array([0.0, 0.5]), mu=3.5, l2=1, bias_l2=1)
+    >>> p.round(3), round(b, 3)
+    (array([0.333]), 0.167)
 
     The movies keep their vectors. What is left is a regularized least-squares problem with K + 1 unknowns,
     whose solution is known: minimize, over the user's n ratings, the mean squared error plus
@@ -167,7 +179,15 @@ def fold_in(
 
 
 def neighbors(movie_id: int, Q: np.ndarray, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Return the n movies whose vectors have the highest cosine with that of ``movie_id``, and the cosines.
+    """Return the n movies whose vectors have the highest cosine with that of ``movie_id`` (notebook 08).
+
+    Args:
+        movie_id: a row of Q, from 1.
+        Q: movie vectors, shape (n_items, K). A vector of zeros has the cosine 0 with all others.
+        n: how many.
+
+    Returns:
+        The ids, nearest first, and their cosines.
 
     Raises:
         ValueError: for an unknown movie, and for n below 1 or above the number of movies.

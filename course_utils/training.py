@@ -55,8 +55,9 @@ def fit(
 ) -> pd.DataFrame:
     """Compile and train a network as notebook 04 does in the open: Adam, and a rate that falls along a cosine.
 
-    >>> ratings = pd.DataFrame({"user_id": [1, 2], "movie_id": [1, 1], "rating": [4, 2]})
-    >>> list(fit(matrix_factorization(n_users=3, n_items=2, K=4), ratings, epochs=3))
+    >>> from course_utils import data, models
+    >>> ratings, model = data.load_ratings(), models.matrix_factorization(944, 1683, K=8)
+    >>> list(fit(model, ratings[:2000], epochs=2))
     ['loss', 'rmse']
 
     Args:
