@@ -212,6 +212,7 @@ def test_threads_and_epochs_are_set_and_nothing_leaks(options, monkeypatch):
     assert driver.environment(options)["BENCH_MAX_EPOCHS"] == "1"
 
 
+@pytest.mark.slow
 def test_no_progress_bar_is_measured_or_reported(options):
     code = "from course_utils.training import progress_bar; import sys; progress_bar(); sys.exit(3)"
     with pytest.raises(driver.Failure, match="^exit code 3: no output$"):
@@ -267,6 +268,7 @@ def test_epochs_are_fewer_in_a_quick_run(monkeypatch):
     assert worker.epochs(20) == 1
 
 
+@pytest.mark.slow
 def test_time_limit_ends_the_process_and_what_it_started(tmp_path):
     mark = tmp_path / "mark"
     child = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
@@ -426,6 +428,7 @@ def two_models(monkeypatch):
     monkeypatch.setattr(compare, "run_model", run_model)
 
 
+@pytest.mark.slow
 def test_failing_and_endless_models_become_rows(options, two_models):
     compare.models(dataclasses.replace(options, limit=5))
     with open(options.out / "results.csv", newline="") as file:
@@ -482,6 +485,7 @@ def test_saved_split_is_the_courses(ratings, tmp_path):
 # --- The real thing, small ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_quick_run_of_our_factorization(options):
     compare.models(dataclasses.replace(options, only=("mf-04", "cornac-mf"), seeds=(0,)))
     ours_row, peer_row = driver.read_rows(options.out / "results.csv")

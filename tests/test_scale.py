@@ -56,6 +56,7 @@ def test_the_part_measures_milliseconds_with_the_asked_sizes(monkeypatch):
 # --- Processes and rows ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_measurement_runs_in_its_own_process_and_failures_become_rows(tmp_path, monkeypatch):
     options = driver.Options(out=tmp_path, limit=600, quick=True)
     plan = [

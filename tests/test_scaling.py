@@ -134,6 +134,7 @@ def test_rows_only_model_leaves_other_rows_alone():
 # --- Several processes ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
     alone, together = tmp_path / "one", tmp_path / "two"
     options = {"batch_size": 1024, "epochs": 2, "K": 16, "every": EVERY}
@@ -170,6 +171,7 @@ def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
         scaling.wait_for_workers(scaling.start_workers(1, folder, alone, **options | {"epochs": 1}), alone)
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why_and_leaves_no_result_of_an_older_run(tmp_path):
     result = tmp_path / "out" / "worker-0.json"
     result.parent.mkdir()
@@ -255,6 +257,7 @@ def test_a_missing_package_is_named(monkeypatch):
         engines.check_engine("neighbors")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing("als") is not None, reason=f"Spark can't run: {missing('als')}")
 def test_spark_als_on_the_split_of_the_course(tmp_path, ratings):
     train, test = split_ratings(ratings)
