@@ -38,8 +38,8 @@ def test_rmse_counts_in_double_precision():
     [
         ([1, 2, 3], [1, 2], [r"\(3,\)", r"\(2,\)", "same number"]),
         ([1, 2, 3], [2], [r"\(3,\)", r"\(1,\)"]),
-        (np.ones((3, 2)), np.ones((3, 2)), ["y_true", r"\(3, 2\)"]),
-        (np.ones(4), np.ones((2, 2)), ["y_pred", r"\(2, 2\)"]),
+        (np.ones((3, 2)), np.ones((3, 2)), ["^y_true", r"\(3, 2\)"]),
+        (np.ones(4), np.ones((2, 2)), ["^y_pred", r"\(2, 2\)"]),
         (3.0, 3.0, ["y_true", r"\(\)"]),
         (np.ones((1, 1, 1)), [1], ["y_true", r"\(1, 1, 1\)"]),
         ([], [], ["empty", r"\(0,\)"]),
@@ -90,6 +90,14 @@ def test_biases_refuse(toy, bad):
         bias_baseline(toy.head(0))
 
 
+def test_the_biases_of_the_course_are_five_zeros_and_ten_rounds(toy):
+    found, expected = bias_baseline(toy), bias_baseline(toy, damping=5, rounds=10)
+    assert found[0] == expected[0]
+    assert all(a.equals(b) for a, b in zip(found[1:], expected[1:], strict=True))
+    assert not found[1].equals(bias_baseline(toy, rounds=11)[1]), "the tenth round still moves them"
+    assert found[1].index.name == "user_id" and found[2].index.name == "movie_id"
+
+
 def test_baselines_fall_back_for_unseen_ids(toy):
     test = pd.DataFrame({"user_id": [3, 1], "movie_id": [99, 99], "rating": [3.4, 4.0]})
     scores = baseline_scores(toy, test)
@@ -97,6 +105,16 @@ def test_baselines_fall_back_for_unseen_ids(toy):
     assert scores["global mean"] == pytest.approx(np.sqrt(0.36 / 2))
     assert scores["user mean"] == pytest.approx(0)  # unknown user: 3.4; user 1: (5 + 4 + 3) / 3 = 4
     assert scores["movie mean"] == pytest.approx(scores["global mean"])
+
+
+def test_an_unseen_id_has_no_bias(toy):
+    """User 3 and movie 99 are new; user 1 and movie 20 keep what training found for them."""
+    test = pd.DataFrame({"user_id": [3, 1, 3], "movie_id": [20, 99, 99], "rating": [3, 4, 2]})
+    mu, b_u, b_i = bias_baseline(toy)
+    expected = np.array([mu + b_i[20], mu + b_u[1], mu])
+    assert expected.min() > 2 and expected.max() < 5, "nothing is cut here"
+    score = baseline_scores(toy, test)["both biases"]
+    assert score == pytest.approx(np.sqrt(np.mean((expected - [3, 4, 2]) ** 2)))
 
 
 def test_baselines_on_the_source_split(ratings):
@@ -115,3 +133,15 @@ def test_baselines_are_cut_to_the_scale_of_the_training_ratings():
     mu, b_u, b_i = bias_baseline(train)
     assert mu + b_u[0] + b_i[0] > 110
     assert baseline_scores(train, test)["both biases"] == 0
+    # The same upside down: user 0 and movie 0 get only the lowest.
+    train, test = (part.assign(rating=110 - part["rating"]) for part in (train, test))
+    assert baseline_scores(train, test)["both biases"] == 0
+
+
+@pytest.mark.parametrize("beyond", [0, 200])
+def test_the_scale_is_that_of_the_training_ratings_not_of_the_test(beyond):
+    """Whoever looks at the test ratings to learn the scale has looked at what is to be predicted."""
+    rows = [(user, movie, 10 if user and movie else 100) for user in range(10) for movie in range(10)]
+    ratings = pd.DataFrame(rows, columns=["user_id", "movie_id", "rating"])
+    test = ratings.iloc[:1].assign(rating=beyond)
+    assert baseline_scores(ratings.iloc[1:], test)["both biases"] == abs(100 - beyond)

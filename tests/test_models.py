@@ -51,6 +51,59 @@ def test_deep_model_is_concatenation_and_dense(batch):
     assert np.allclose(model.predict(batch, verbose=0), expected, atol=1e-4)
 
 
+def test_the_defaults_are_the_network_without_penalties(batch):
+    """K = 200, no penalty, no dropout, linear activations, nothing added."""
+    for model, layers in (
+        (matrix_factorization(5, 4), ["P", "Q", "dot", "b_u", "b_i", "add", "rating"]),
+        (
+            deep_model(5, 4),
+            [
+                "P",
+                "Q",
+                "b_u",
+                "b_i",
+                "concatenate",
+                "dense_1",
+                "activation_1",
+                "dense_2",
+                "activation_2",
+                "rating",
+            ],
+        ),
+    ):
+        model(batch)
+        assert model.losses == []
+        named = [layer.name for layer in model.layers if not layer.name.startswith("flatten")]
+        assert sorted(named) == sorted(["user_id", "movie_id", *layers])
+        assert model.get_layer("P").output.shape == (None, 1, 200)
+    assert [model.get_layer(f"dense_{n}").units for n in (1, 2)] == [2048, 256]
+    assert {model.get_layer(f"activation_{n}").activation for n in (1, 2)} == {keras.activations.linear}
+    assert (matrix_factorization(5, 4).name, deep_model(5, 4).name) == ("matrix_factorization", "deep_model")
+
+
+@pytest.mark.parametrize("build", [matrix_factorization, deep_model])
+def test_the_inputs_are_two_columns_of_ids(build):
+    model = build(5, 4, 3, mu=2.0)
+    assert [(one.name, one.shape, one.dtype) for one in model.inputs] == [
+        ("user_id", (None, 1), "int32"),
+        ("movie_id", (None, 1), "int32"),
+    ]
+    assert model.output.shape == (None, 1) and model.get_layer("add_mu")
+
+
+def test_dropout_stands_before_each_dense_layer():
+    model = deep_model(5, 4, 3, hidden=(6, 2), dropout=0.3)
+    drops = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert drops == {"dropout_1": 0.3, "dropout_2": 0.3, "dropout_last": 0.3}
+    before = {"dense_1": "dropout_1", "dense_2": "dropout_2", "rating": "dropout_last"}
+    for dense, drop in before.items():
+        assert model.get_layer(dense).input is model.get_layer(drop).output
+
+
+def test_sizes_of_one_are_enough():
+    assert matrix_factorization(1, 1, 1).count_params() == 4
+
+
 def test_mu_adds_no_parameter():
     assert matrix_factorization(5, 4, 3, mu=3.5).count_params() == matrix_factorization(5, 4, 3).count_params()
     assert deep_model(5, 4, 3, mu=3.5).count_params() == deep_model(5, 4, 3).count_params()
@@ -92,12 +145,12 @@ def test_numpy_sizes_are_taken():
 @pytest.mark.parametrize(
     ("sizes", "options", "words"),
     [
-        ((0, 4, 3), {}, "n_users must be at least 1, but it is 0"),
-        ((5, -1, 3), {}, "n_items"),
-        ((5, 4, 2.5), {}, "K must be a whole number, but it is 2.5"),
-        ((5, 4, 3), {"table_l2": -0.1}, "table_l2 must not be negative"),
-        ((5, 4, 3), {"lookup_l2": -0.1}, "lookup_l2"),
-        ((5, 4, 3), {"bias_lookup_l2": -0.1}, "bias_lookup_l2"),
+        ((0, 4, 3), {}, "^n_users must be at least 1, but it is 0"),
+        ((5, -1, 3), {}, "^n_items"),
+        ((5, 4, 2.5), {}, "^K must be a whole number, but it is 2.5"),
+        ((5, 4, 3), {"table_l2": -0.1}, "^table_l2 must not be negative"),
+        ((5, 4, 3), {"lookup_l2": -0.1}, "^lookup_l2"),
+        ((5, 4, 3), {"bias_lookup_l2": -0.1}, "^bias_lookup_l2"),
     ],
 )
 def test_bad_input_is_named(build, sizes, options, words):
@@ -106,7 +159,8 @@ def test_bad_input_is_named(build, sizes, options, words):
 
 
 def test_deep_model_refuses_bad_layers():
-    with pytest.raises(ValueError, match="dropout"):
-        deep_model(5, 4, 3, dropout=1)
-    with pytest.raises(ValueError, match="hidden must be at least 1"):
+    for dropout in (1, -0.1):
+        with pytest.raises(ValueError, match="dropout must be at least 0 and below 1"):
+            deep_model(5, 4, 3, dropout=dropout)
+    with pytest.raises(ValueError, match="^hidden must be at least 1"):
         deep_model(5, 4, 3, hidden=(8, 0))

@@ -27,6 +27,33 @@ def test_top_n_sorts_and_breaks_ties_by_id():
     assert top_n(SCORES, n=1).tolist() == [2]
 
 
+def test_many_equal_scores_stay_in_the_order_of_the_ids():
+    """NumPy's usual sort keeps the order of equal scores only in short rows: here are 400."""
+    scores = np.tile([0.5, 0.5, 0.25, 0.5], 100)
+    expected = [movie for movie in range(1, 400) if movie % 4 != 2] + list(range(2, 400, 4))
+    assert top_n(scores, n=399).tolist() == expected
+    assert top_n(scores, seen=[1], n=30).tolist() == expected[1:31]
+
+
+def test_row_0_may_hold_anything():
+    for nothing in (np.nan, np.inf, -np.inf):
+        assert top_n([nothing, 1, 3, 2], n=3).tolist() == [2, 3, 1]
+
+
+def test_lists_have_ten_places():
+    scores = np.arange(30.0)
+    assert top_n(scores).tolist() == recommend(1, np.array([scores, scores]), np.zeros((2, 30), bool)).tolist()
+    assert top_n(scores).tolist() == list(range(29, 19, -1))
+    Q = np.random.default_rng(0).normal(size=(30, 3))
+    assert len(neighbors(1, Q)[0]) == len(neighbors(1, Q)[1]) == 10
+    assert list(evaluate_lists({1: range(1, 30)}, {1: [10, 11]})) == [
+        "NDCG@10",
+        "precision@10",
+        "recall@10",
+        "hit rate@10",
+    ]
+
+
 def test_top_n_leaves_out_what_was_seen_and_does_not_change_its_input():
     before = SCORES.copy()
     assert top_n(SCORES, seen=[2, 3, 2], n=2).tolist() == [4, 1]
@@ -51,7 +78,8 @@ def test_top_n_gets_shorter_and_empty():
         ({"seen": [0]}, "Unknown movie 0"),
         ({"seen": ["Heat"]}, "A movie id is a whole number, but this is 'Heat'"),
         ({"scores": [[1, 2]]}, r"shape is \(1, 2\)"),
-        ({"scores": [1]}, r"shape is \(1,\)"),
+        ({"scores": [1]}, r"one row, .* shape is \(1,\)"),
+        ({"scores": 1.0}, r"shape is \(\)"),
         ({"scores": [0, np.nan, 1]}, "holds NaN"),
     ],
 )
@@ -90,6 +118,23 @@ def test_metrics_by_hand():
     assert ndcg_at_k([9, 2], relevant, 2) == 1 and ndcg_at_k([9], [9], 5) == 1
 
 
+def test_k_and_the_number_of_relevant_movies_differ():
+    """Movies 1, 2 and 3 are in the list of six; 1, 3, 7, 8 and 9 are relevant."""
+    ranked, relevant = [1, 2, 3, 4, 5, 6], [1, 3, 7, 8, 9]
+    best = 1 / np.log2([2, 3, 4, 5, 6])
+    for k, hits in ((1, 1), (2, 1), (3, 2), (6, 2), (20, 2)):
+        assert precision_at_k(ranked, relevant, k) == hits / k
+        assert recall_at_k(ranked, relevant, k) == hits / 5, "of all relevant movies, however short the list is"
+        assert hit_rate(ranked, relevant, k) == 1
+        found = best[0] + (best[2] if k > 2 else 0)
+        assert ndcg_at_k(ranked, relevant, k) == pytest.approx(found / best[: min(k, 5)].sum())
+
+
+def test_a_relevant_movie_counts_once():
+    for metric in (precision_at_k, recall_at_k, hit_rate, ndcg_at_k):
+        assert metric([1, 4, 2], [1, 1, 2, 5, 5, 5], 3) == metric([1, 4, 2], [1, 2, 5], 3) > 0
+
+
 def test_metrics_of_short_and_empty_lists():
     assert precision_at_k([2], [2], 10) == 0.1
     for metric in (precision_at_k, recall_at_k, hit_rate, ndcg_at_k):
@@ -106,6 +151,8 @@ def test_ndcg_agrees_with_scikit_learn(k):
         truth = np.isin(np.arange(1, 41), relevant)
         expected = ndcg_score([truth], [scores[1:]], k=k)
         assert ndcg_at_k(top_n(scores, n=40), relevant, k) == pytest.approx(expected, abs=1e-12)
+        # A list that ends at k is all that counts.
+        assert ndcg_at_k(top_n(scores, n=k), relevant, k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [precision_at_k, recall_at_k, hit_rate, ndcg_at_k])
@@ -163,6 +210,30 @@ def test_fold_in_is_ridge_regression(movies):
     assert ridge.coef_ == pytest.approx(np.append(p, b)) and p.shape == (4,)
 
 
+def test_fold_in_is_where_the_gradient_is_zero(movies):
+    """The loss is written as it is in training: mean squared error plus two penalties of different strength."""
+    Q, b_i = movies
+    rows, stars = np.array([3, 8, 20, 29, 11]), np.array([5, 1, 4.5, 2, 3])
+    p, b = fold_in(dict(zip(rows, stars, strict=True)), Q, b_i, mu=3.5, l2=0.3, bias_l2=0.05)
+
+    def loss(p, b):
+        error = stars - (3.5 + b + b_i[rows, 0] + Q[rows] @ p)
+        return np.mean(error**2) + 0.3 * np.sum(p**2) + 0.05 * b**2
+
+    for way in np.eye(5):
+        up, down = (loss(p + step * way[:4], b + step * way[4]) for step in (1e-4, -1e-4))
+        assert abs(up - down) / 2e-4 < 1e-8, "neither a little more nor a little less of anything is better"
+    assert type(b) is float and p.dtype == "float64"
+
+
+def test_fold_in_takes_what_a_network_has(movies):
+    """Keras' tables are float32, and a profile may hold NumPy's whole numbers."""
+    Q, b_i = (table.astype("float32") for table in movies)
+    stars = {np.int64(3): 5, np.int64(8): np.float32(1)}
+    p, b = fold_in(stars, Q, b_i, mu=3.5, l2=0.1, bias_l2=0.1)
+    assert np.append(p, b) == pytest.approx(np.append(*fold_in({3: 5, 8: 1}, *movies, 3.5, 0.1, 0.1)), abs=1e-5)
+
+
 def test_fold_in_finds_a_known_user(movies):
     Q, b_i = movies
     p = np.array([1.0, -0.5, 0.3, 0.0])
@@ -179,7 +250,11 @@ def test_fold_in_finds_a_known_user(movies):
         ({"stars": {0: 4}}, "Unknown movie 0"),
         ({"stars": {1: np.nan}}, "Ratings must be numbers"),
         ({"l2": 0}, "must be above 0"),
+        ({"l2": np.nan}, "must be above 0"),
         ({"bias_l2": -1}, "must be above 0"),
+        ({"bias_l2": 0}, "must be above 0"),
+        ({"l2": 0, "bias_l2": 0}, "must be above 0"),
+        ({"stars": {1: 4, 2: np.inf}}, "Ratings must be numbers"),
     ],
 )
 def test_fold_in_refuses(movies, change, words):
@@ -196,5 +271,25 @@ def test_neighbors():
     assert len(neighbors(1, Q, n=5)[0]) == 4, "All others: a movie is no neighbor of its own."
     with pytest.raises(ValueError, match="Unknown movie 6"):
         neighbors(6, Q)
+    with pytest.raises(ValueError, match="Unknown movie 0"):
+        neighbors(0, Q)
     with pytest.raises(ValueError, match="more than the catalogue"):
         neighbors(1, Q, n=6)
+
+
+@pytest.mark.parametrize("factor", [-1, 1e-6, 1e6])
+def test_neighbors_do_not_depend_on_length_or_sign_of_all_vectors(movies, factor):
+    Q = movies[0]
+    nearest, cosine = neighbors(7, Q, n=29)
+    expected = [Q[7] @ row / np.linalg.norm(Q[7]) / np.linalg.norm(row) for row in Q]
+    assert cosine == pytest.approx([expected[movie] for movie in nearest])
+    assert sorted(nearest) == [movie for movie in range(1, 30) if movie != 7] and (np.diff(cosine) <= 0).all()
+    again = neighbors(7, factor * Q, n=29)
+    assert again[0].tolist() == nearest.tolist() and again[1] == pytest.approx(cosine)
+
+
+def test_a_movie_without_a_vector_is_nobodys_neighbor():
+    Q = np.array([[0, 0], [1, 0], [0, 0], [1, 1], [-1, 1]], "float32")
+    nearest, cosine = neighbors(1, Q, n=3)
+    assert nearest.tolist() == [3, 2, 4] and cosine == pytest.approx([0.5**0.5, 0, -(0.5**0.5)])
+    assert neighbors(2, Q, n=3)[1].tolist() == [0, 0, 0]
