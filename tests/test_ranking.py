@@ -35,6 +35,11 @@ def test_many_equal_scores_stay_in_the_order_of_the_ids():
     assert top_n(scores, seen=[1], n=30).tolist() == expected[1:31]
 
 
+def test_scores_may_be_whole_numbers_and_the_catalogue_one_movie():
+    assert top_n([0, 3, 1, 2], seen=[1], n=3).tolist() == [3, 2]
+    assert top_n([0, 3], n=1).tolist() == [1]
+
+
 def test_row_0_may_hold_anything():
     for nothing in (np.nan, np.inf, -np.inf):
         assert top_n([nothing, 1, 3, 2], n=3).tolist() == [2, 3, 1]
@@ -72,8 +77,8 @@ def test_top_n_gets_shorter_and_empty():
     ("arguments", "words"),
     [
         ({"n": 6}, "n=6 is more than the catalogue has: 5 movies"),
-        ({"n": 0}, "n must be at least 1"),
-        ({"n": 2.0}, "n must be a whole number"),
+        ({"n": 0}, "^n must be at least 1"),
+        ({"n": 2.0}, "^n must be a whole number"),
         ({"seen": [6]}, "Unknown movie 6: the ids go from 1 to 5"),
         ({"seen": [0]}, "Unknown movie 0"),
         ({"seen": ["Heat"]}, "A movie id is a whole number, but this is 'Heat'"),
@@ -157,7 +162,7 @@ def test_ndcg_agrees_with_scikit_learn(k):
 
 @pytest.mark.parametrize("metric", [precision_at_k, recall_at_k, hit_rate, ndcg_at_k])
 def test_metrics_refuse(metric):
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="^k must be at least 1"):
         metric([1], [1], 0)
     with pytest.raises(ValueError, match="relevant is empty"):
         metric([1], [], 3)
@@ -183,7 +188,7 @@ def test_coverage():
     assert coverage([], n_movies=4) == 0
     with pytest.raises(ValueError, match="catalogue only 1"):
         coverage([[1, 2]], n_movies=1)
-    with pytest.raises(ValueError, match="n_movies must be at least 1"):
+    with pytest.raises(ValueError, match="^n_movies must be at least 1"):
         coverage([], n_movies=0)
 
 

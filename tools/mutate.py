@@ -13,7 +13,8 @@ Nothing here touches the working tree. The repository is copied into a temporary
 mutant is written into the copy. Libraries are imported once, then every mutant runs in a fork of its own (so:
 Linux and macOS); no TensorFlow operation may run before the fork. The tests that reach the changed line run
 first, fast ones before slow ones, and the first failure ends the run. A survivor has passed every test of its
-module. A test that takes ten times as long as without the mutant, and 20 seconds more, counts as failed.
+module. A test that takes ten times as long as without the mutant, and 20 seconds more, counts as failed
+(``--patience`` sets the seconds).
 
 mutmut, the maintained tool, does this well for modules without Keras (version 3.8 was tried). It puts a wrapper
 around each function, but Keras reads the arguments of a layer from the signature of ``__init__``, so it can't
@@ -285,8 +286,10 @@ def _short(text: str, most: int = 80) -> str:
 class Run:
     """A plugin of pytest: the order of the tests, a time limit for each, and how long each took."""
 
-    def __init__(self, order: dict[str, int], seconds: dict[str, float], measured=None) -> None:
-        self.order, self.seconds, self.measured = order, dict(seconds), measured
+    def __init__(
+        self, order: dict[str, int], seconds: dict[str, float], patience: float, measured=None
+    ) -> None:
+        self.order, self.seconds, self.patience, self.measured = order, dict(seconds), patience, measured
 
     def pytest_collection_modifyitems(self, items):
         items.sort(key=lambda item: self.order.get(item.nodeid, len(self.order)))
@@ -296,7 +299,7 @@ class Run:
         if self.measured:
             self.measured.switch_context(item.nodeid)
         # The default action of the alarm ends the process, also while it is inside TensorFlow.
-        signal.setitimer(signal.ITIMER_REAL, 20 + 10 * self.seconds.get(item.nodeid, 10))
+        signal.setitimer(signal.ITIMER_REAL, self.patience + 10 * self.seconds.get(item.nodeid, 10))
         started = time.perf_counter()
         result = yield
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -374,7 +377,7 @@ def test_files(root: Path, name: str) -> list[str]:
 
 
 def run(
-    root: Path, name: str, jobs: int = 2, sample: int | None = None, seed: int = 0
+    root: Path, name: str, jobs: int = 2, sample: int | None = None, patience: float = 20
 ) -> tuple[list[Mutant], list[Mutant], int]:
     """Run the tests of a module on its mutants.
 
@@ -382,8 +385,8 @@ def run(
         root: the repository; it is only read.
         name: of the module in ``course_utils``.
         jobs: how many at once.
-        sample: take so many mutants at random, instead of all.
-        seed: of that choice.
+        sample: take so many mutants at random, instead of all; the same ones every time.
+        patience: seconds beside ten times the usual ones after which a test counts as failed.
 
     Returns:
         All mutants that ran, those that survived, and how many were killed by the time limit.
@@ -398,7 +401,7 @@ def run(
     source = (root / place).read_text("utf-8")
     chosen = mutants(source)
     if sample is not None and sample < len(chosen):
-        numbers = sorted(random.Random(seed).sample(range(len(chosen)), sample))
+        numbers = sorted(random.Random(0).sample(range(len(chosen)), sample))
         chosen = [chosen[number] for number in numbers]
     sys.dont_write_bytecode = True  # two mutants within one second would share a .pyc
     # No plugin but ours: nbval would run notebooks, and to load the others takes half a second.
@@ -413,7 +416,7 @@ def run(
         file = trees[0] / place
         measured = coverage.Coverage(data_file=None, include=[str(file)], config_file=False)
         measured.start()  # the fork inherits it
-        _in_fork(trees[0], tests, log, Run({}, {}, measured), file)
+        _in_fork(trees[0], tests, log, Run({}, {}, patience, measured), file)
         measured.stop()
         if _wait()[1] != 0:
             raise RuntimeError(f"The tests of {name} fail without any mutant:\n{log.read_text()[-3000:]}")
@@ -429,7 +432,7 @@ def run(
                     reached.update(plain["lines"].get(str(line), ()))
                 order = sorted(seconds, key=lambda test: (test not in reached, seconds[test]))
                 order = {test: number for number, test in enumerate(order)}
-                pid = _in_fork(tree, tests, folder / f"{tree.name}.log", Run(order, seconds))
+                pid = _in_fork(tree, tests, folder / f"{tree.name}.log", Run(order, seconds, patience))
                 running[pid] = mutant, tree
             pid, code = _wait()
             mutant, tree = running.pop(pid)
@@ -451,14 +454,14 @@ last column is written by hand: why it does no harm that nobody noticed. It stay
 """
 
 
-def reasons(report: str) -> dict[tuple[str, str, str], str]:
-    """Return {(module, function, change): reason} of the rows of a report."""
-    found, module = {}, ""
+def rows(report: str) -> list[tuple[tuple[str, str, str], str]]:
+    """Return ((module, function, change), reason) of each row of a report."""
+    found, module = [], ""
     for line in report.splitlines():
         if line.startswith("## "):
             module = line[3:].strip()
-        elif match := re.fullmatch(r"\| \d+ \| (.*?) \| (`.*`|.*` → deleted) \| (.*) \|", line):
-            found[module, match[1], match[2]] = match[3].strip()
+        elif match := re.fullmatch(r"\| \d+ \| (.*?) \| (`.* → .*`) \| (.*) ?\|", line):
+            found.append(((module, match[1], match[2]), match[3].strip()))
     return found
 
 
@@ -494,13 +497,14 @@ def main() -> None:
     parser.add_argument("modules", nargs="+", metavar="NAME", help="module of course_utils, such as metrics")
     parser.add_argument("--sample", type=int, help="take so many mutants at random instead of all")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once")
+    parser.add_argument("--patience", type=float, default=20, help="seconds that a test may take longer")
     parser.add_argument("--report", action="store_true", help="write the sections of tests/MUTANTS.md")
     parser.add_argument("--root", type=Path, default=ROOT, help="another repository, for tests of this tool")
     options = parser.parse_args()
     report = options.root / "tests" / "MUTANTS.md"
     for name in options.modules:
         started = time.perf_counter()
-        ran, survived, slow = run(options.root, name, options.jobs, options.sample)
+        ran, survived, slow = run(options.root, name, options.jobs, options.sample, options.patience)
         print(
             f"{name}: {len(ran)} mutants, {len(ran) - len(survived)} killed ({slow} for being slow), "
             f"{len(survived)} survived: {100 * (1 - len(survived) / len(ran)):.1f} % killed, "
@@ -509,7 +513,7 @@ def main() -> None:
         )
         if options.report:
             sample = f" --sample {options.sample}" if options.sample else ""
-            known = reasons(report.read_text("utf-8")) if report.is_file() else {}
+            known = dict(rows(report.read_text("utf-8"))) if report.is_file() else {}
             command = f"python -m tools.mutate {name}{sample}"
             write_report(report, name, section(name, ran, survived, known, command))
 
