@@ -5,6 +5,7 @@ import re
 from course_utils import data, tables
 from course_utils.checks import DataError
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up import MINE, refused, write
@@ -132,6 +133,21 @@ def test_an_empty_file_with_names_is_refused(tmp_path):
     assert message == ", line 1: the file is empty. Expected: a header line, then one rating a line."
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (MINE.encode("utf-16"), 1),
+        ("user,item,rating\nAnn,Dune,4\n민수,어린 왕자,5\n".encode("cp949"), 3),
+        ("user,item,rating,größe\nAnn,Dune,4,\n".encode("latin-1"), 1),
+        (b"\xef\xbb\xbfuser,item,rating\nAnn,Dune\xff,4\n", 2),
+    ],
+    ids=["UTF-16", "Korean", "Latin", "after a byte order mark"],
+)
+def test_another_encoding_is_refused(tmp_path, content, line):
+    message = refused(tmp_path, content)
+    assert f", line {line} is not UTF-8 text: the byte 0x" in message and "Save it again" in message
+
+
 # --- The formats of MovieLens ---------------------------------------------------------------------
 
 
@@ -169,6 +185,29 @@ def test_a_rating_outside_the_scale_of_movielens_is_refused(tmp_path, content, l
         ):
             table = data.load_ratings(write(tmp_path, content), scale=(0, 10))
         assert table["user"].tolist()[0] == "1" and table["user_id"].min() == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_format_of_movielens_is_recognized(tmp_path, end):
+    lines = {"\t": "1\t2\t3\t4", "::": "1::2::3::4", ",": "1,2,3.0,4"}
+    for layout in tables.FORMATS:
+        line = lines[layout.separator] + end
+        header = "" if layout.header is None else layout.header + end
+        for content in (header + line, header + line * 3, "\ufeff" + header + line):
+            assert tables.find_format(write(tmp_path, content)) is layout
+    for content in (tables.CSV_HEADER, tables.CSV_HEADER + end, tables.INTER_HEADER + end * 2):
+        assert tables.find_format(write(tmp_path, content)).official  # ratings may be missing
+    for content in (
+        f"{tables.CSV_HEADER}{end}Ann,Dune,4,5{end}1,2,3,4{end}",
+        f"{tables.CSV_HEADER},{end}1,2,3,4,{end}",
+    ):
+        assert not tables.find_format(write(tmp_path, content)).official
+
+
+def test_blanks_around_names_do_not_matter(tmp_path):
+    path = write(tmp_path, "who , title,my stars\na,b,1\n")
+    found = tables.find_format(path, {"user": "who", "item": "title", "rating": "my stars"})
+    assert found.roles == ("user", "item", "rating") and found.separator == ","
 
 
 def test_ids_that_are_text_make_a_table_of_your_own_under_any_header(tmp_path):
@@ -239,6 +278,31 @@ def test_times_are_seconds_or_dates_in_utc(tmp_path, text, seconds):
     assert table["timestamp"].tolist() == [seconds, 5] and table["timestamp"].dtype == "int64"
 
 
+def test_edges_of_the_times():
+    seconds = [-1, 0, 19_000_100, 19_000_101, 21_001_231, 21_001_232, 9e9, 9e9 + 1, 1.5, np.nan, np.inf]
+    good = tables.good("timestamp", np.array(seconds, float), None)
+    assert good.tolist() == [False, True, True, False, False, True, True, False, False, False, False]
+
+
+def test_edges_of_the_scale():
+    stars = np.array([0, 0.5, 1, 4.7, 5, 5.5, np.nan, np.inf, -np.inf, 1e308])
+    for scale, wanted in (((0.5, 5, 0.5), [1, 2, 4]), ((1, 5, 1), [2, 4]), ((1, 5, 0), [2, 3, 4])):
+        assert np.flatnonzero(tables.good("rating", stars, scale)).tolist() == wanted
+    assert np.flatnonzero(tables.good("rating", stars, None)).tolist() == [0, 1, 2, 3, 4, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("time", "known"), [("100000000", True), ("99999999", False), ("1973-03-03T09:46:40", True)]
+)
+def test_a_time_without_a_header_line_is_later_than_1973(tmp_path, time, known):
+    path = write(tmp_path, f"Ann,Dune,4,{time}\n")
+    if known:
+        assert tables.find_format(path).roles == tables.ROLES
+    else:
+        with pytest.raises(DataError, match="line 1 is"):
+            tables.find_format(path)
+
+
 @pytest.mark.parametrize("name", ["date", "Datetime", "Date-Time", "TIME", "timestamp"])
 def test_names_of_the_time(tmp_path, name):
     table = data.load_ratings(write(tmp_path, f"user,item,rating,{name}\na,b,1,2024-05-01\n"))
@@ -255,17 +319,6 @@ def test_a_date_beside_a_time_is_unclear(tmp_path):
 
 
 # --- The scale ------------------------------------------------------------------------------------
-
-
-def test_ratings_outside_a_stated_scale_are_refused(tmp_path):
-    good = "user,item,rating\na,b,1\na,c,5.01\n"
-    message = refused(tmp_path, good + "a,d,5\na,e,-1\na,f,x\na,g,\n", scale=(1, 5))
-    assert message.startswith(
-        " has 4 problems:\n  - line 3 has the rating '5.01'. Expected: 1 to 5, the scale that"
-    )
-    assert "line 5 has the rating '-1'. Expected: 1 to 5" in message
-    assert "line 6 has the rating 'x'. Expected: a number" in message and "line 7 has no rating" in message
-    assert data.load_ratings(write(tmp_path, good), scale=(1, 5.01))["rating"].tolist() == [1, 5.01]
 
 
 @pytest.mark.parametrize("scale", [(5, 1), (1, 1), (1,), (1, 2, 3), (0, float("inf")), (float("nan"), 5)])
