@@ -139,6 +139,37 @@ BROKEN = {
         replace(2, "## One", "## One\n![a picture of nothing](figures/x.svg)"),
         "figures/x.svg, which does not exist",
     ),
+    "broken anchor": (
+        replace(2, "## One", "## One\n[x](02_after.ipynb#Gone)"),
+        "no such place in 02_after.ipynb",
+    ),
+    "broken anchor here": (replace(2, "## One", "## One\n[x](#Three)"), "no such place in 01_test.ipynb"),
+    "broken link in HTML": (replace(2, "## One", '## One\n<a href="gone.md">x</a>'), "links to gone.md"),
+    "broken link in a block": (
+        replace(2, "## One", '<div>\n<a href="gone.md">x</a>\n</div>'),
+        "links to gone.md",
+    ),
+    "broken image in HTML": (
+        replace(2, "## One", '## One\n<img src="figures/x.svg" alt="a picture of nothing">'),
+        "links to figures/x.svg, which does not exist",
+    ),
+    "HTML without alternative text": (
+        replace(2, "## One", '## One\n<img src="00_before.ipynb">'),
+        "no alternative text",
+    ),
+    "broken reference": (replace(2, "## One", "## One\n[x][gone]"), "has [x][gone], a link without an address"),
+    "reference to nothing": (
+        replace(2, "## One", "## One\n[x][y]\n\n[y]: gone.md"),
+        "links to gone.md, which does not exist",
+    ),
+    "link to a file of one machine": (
+        replace(2, "## One", "## One\n[x](file:///srv/x.html)"),
+        "which is on one machine only",
+    ),
+    "figure without alternative text": (
+        change_cell(5, outputs=[png()]),
+        "code cell 3 draws a figure and does not say what it shows",
+    ),
     "no alternative text": (replace(2, "## One", "## One\n![](00_before.ipynb)"), "no alternative text"),
     "attachment": (
         change_cell(2, attachments=nbformat.from_dict({"a.png": {"image/png": "aGk="}})),
@@ -150,6 +181,13 @@ BROKEN = {
     "path in a colored traceback": (
         change_cell(3, outputs=[new_output("stream", text="File \x1b[32m/home/ann/x.py\x1b[39m")]),
         "path of one machine: .../home/ann",
+    ),
+    "path in an error": (change_cell(3, outputs=[new_output("stream", text="in /usr/lib/x.py")]), "/usr/lib"),
+    "path of a Mac": (replace(3, "print(1)", "open('/Volumes/stick/x')"), "one machine: .../Volumes/stick"),
+    "path of a service": (replace(3, "print(1)", "open('/content/drive/x')"), "one machine: .../content/drive"),
+    "address of a file": (
+        change_cell(3, outputs=[new_output("stream", text="file:///srv/x")]),
+        "one machine: ...file:///srv/x",
     ),
     "windows path": (replace(3, "print(1)", "open(r'C:\\Users')"), "path of one machine"),
     "kernel": (lambda nb: nb.metadata.kernelspec.update(name="tf-env"), "kernel name 'tf-env'"),
@@ -179,6 +217,23 @@ def test_every_rule_can_fail(course, change, words):
     assert any(words in sentence for sentence in found), f"expected {words!r}, found {found}"
 
 
+def test_links_that_lead_somewhere_are_fine(course):
+    """To headings, ids, other notebooks, the web; and what looks like a link in code or a formula is none."""
+    text = (
+        "## One\n[a](#Two) [b](#here) [c](00_before.ipynb) <a id='here'></a> [d](https://example.com/usr/lib/x) "
+        "`[x](gone.md) R[u][i]` and\n\n    [x](gone.md)\n\n[e][f]\n\n[f]: 02_after.ipynb"
+    )
+    assert course(replace(2, "## One", text)) == []
+
+
+def test_a_figure_that_says_what_it_shows_is_fine(course):
+    def change(notebook):
+        notebook.cells[5].outputs = [png()]
+        notebook.cells[5].metadata["mystnb"] = {"image": {"alt": "Bars of three errors, the last the lowest"}}
+
+    assert course(change) == []
+
+
 def test_a_check_in_the_same_section_is_enough(course):
     def change(notebook):
         tag(3, "nbval-ignore-output")(notebook)
@@ -187,6 +242,7 @@ def test_a_check_in_the_same_section_is_enough(course):
     assert course(change) == []
 
 
+@pytest.mark.slow
 def test_execution_stores_nothing_that_changes(tmp_path):
     path = tmp_path / "00_x.ipynb"
     timing = new_code_cell("import time; time.time()", metadata={"tags": ["timing"]}, id="timing")
@@ -208,6 +264,7 @@ def test_execution_stores_nothing_that_changes(tmp_path):
     assert nbformat.read(path, as_version=4).cells[0].outputs != stored.cells[0].outputs
 
 
+@pytest.mark.slow
 def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
     path = tmp_path / "00_x.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("print(1)"), new_code_cell("1 / 0")]), path)
@@ -219,6 +276,7 @@ def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_moved_is_listed_old_beside_new(tmp_path, capsys):
     def stored(source, output, *tags):
         return new_code_cell(source, outputs=[output], metadata={"tags": list(tags)})

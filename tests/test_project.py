@@ -21,7 +21,7 @@ TASKS = re.split(r"^## (?=Task )", TEXT, flags=re.MULTILINE)[1:]
 
 def test_the_project_obeys_the_rules_of_the_notebooks():
     nbformat.validate(NOTEBOOK)
-    checks = (rules.metadata_problems, rules.cell_problems, rules._sections)
+    checks = (rules.metadata_problems, rules.cell_problems, rules.section_problems)
     found = [sentence for check in checks for sentence in check(NOTEBOOK)]
     assert found + rules.link_problems(NOTEBOOK, PATH) == []
     assert [mark for mark in rules.HEADER if mark not in TEXT.partition("\n## ")[0]] == []

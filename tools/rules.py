@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
+
+from tools.links import SHORTEST_ALTERNATIVE, broken_links
 
 import nbformat
 
@@ -15,8 +16,12 @@ TAGS = {
 }
 MAX_LINES = 20
 HEADER = ("**You will be able to**", "**You need:**", "**Time:**")
-# A home folder, a temporary folder or a drive letter says that a path of one machine slipped in.
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|tmp|private|mnt|opt|work|var)/|\b[A-Za-z]:\\+\w")
+# A folder of a user, of the system or of a service, or a drive letter: a path of one machine slipped in.
+FOLDERS = (
+    "home|root|Users|tmp|private|mnt|media|Volumes|opt|work|workspace|var|usr|lib|lib64|bin|etc|srv|run|proc|dev|"
+    "nix|snap|Library|Applications|content|kaggle|databricks|dbfs"
+)
+MACHINE_PATH = re.compile(rf"(?<![\w.])/(?:{FOLDERS})/\w|\bfile:/|\b[A-Za-z]:\\+\w")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 
 
@@ -37,7 +42,7 @@ def problems(path: Path, order: list[Path]) -> list[str]:
         *_header(notebook, path, order),
         *_ending(notebook, path, order),
         *cell_problems(notebook),
-        *_sections(notebook),
+        *section_problems(notebook),
         *link_problems(notebook, path),
     ]
 
@@ -143,6 +148,9 @@ def _strings(value):
 
 def _outputs(cell, name: str, tags: list[str]) -> list[str]:
     found = []
+    alternative = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+    if _draws(cell) and len(alternative) < SHORTEST_ALTERNATIVE:
+        found.append(f"{name} draws a figure and does not say what it shows: mystnb.image.alt in its metadata")
     for output in cell.outputs:
         if output.get("name") == "stderr":
             found.append(f"{name} stores output on stderr: {output.text.strip()[:60]}")
@@ -153,7 +161,7 @@ def _outputs(cell, name: str, tags: list[str]) -> list[str]:
     return found
 
 
-def _sections(notebook) -> list[str]:
+def section_problems(notebook) -> list[str]:
     """Whether a Check follows each cell whose output no test compares."""
     found, number, waiting, silent = [], 0, [], []
     for cell in notebook.cells:
@@ -177,6 +185,10 @@ def _sections(notebook) -> list[str]:
     return found
 
 
+def _draws(cell) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
 def _compared(output) -> bool:
     """Whether nbval compares anything of this output: text, tables and SVG, but no PNG."""
     if output.output_type == "stream":
@@ -186,18 +198,12 @@ def _compared(output) -> bool:
 
 
 def link_problems(notebook, path: Path) -> list[str]:
+    """Return what is wrong with the links and pictures in the text cells of a notebook."""
     found = []
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             continue
-        for image, text, target in LINK.findall(cell.source):
-            if image and len(text) < 15:
-                found.append(f"the image {target} has no alternative text that says what it shows")
-            if re.match(r"[a-z]+:", target):
-                continue
-            file = unquote(target.partition("#")[0])
-            if file and not (path.parent / file).is_file():
-                found.append(f"links to {target}, which does not exist")
+        found += broken_links(cell.source, path)
         if cell.get("attachments"):
             found.append("holds an image as an attachment: put it into figures/")
     return found
