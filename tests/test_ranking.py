@@ -186,6 +186,7 @@ def test_evaluate_lists_is_the_mean_over_users_with_something_relevant():
 def test_coverage():
     assert coverage([[1, 2], np.array([2, 3])], n_movies=4) == 0.75
     assert coverage([], n_movies=4) == 0
+    assert coverage([[1, 2], [3]], n_movies=3) == 1
     with pytest.raises(ValueError, match="catalogue only 1"):
         coverage([[1, 2]], n_movies=1)
     with pytest.raises(ValueError, match="^n_movies must be at least 1"):
@@ -298,3 +299,4 @@ def test_a_movie_without_a_vector_is_nobodys_neighbor():
     nearest, cosine = neighbors(1, Q, n=3)
     assert nearest.tolist() == [3, 2, 4] and cosine == pytest.approx([0.5**0.5, 0, -(0.5**0.5)])
     assert neighbors(2, Q, n=3)[1].tolist() == [0, 0, 0]
+    assert neighbors(4, Q, n=1)[0].tolist() == [3], "the last movie has neighbors, too"
