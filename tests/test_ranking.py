@@ -299,4 +299,4 @@ def test_a_movie_without_a_vector_is_nobodys_neighbor():
     nearest, cosine = neighbors(1, Q, n=3)
     assert nearest.tolist() == [3, 2, 4] and cosine == pytest.approx([0.5**0.5, 0, -(0.5**0.5)])
     assert neighbors(2, Q, n=3)[1].tolist() == [0, 0, 0]
-    assert neighbors(4, Q, n=1)[0].tolist() == [3], "the last movie has neighbors, too"
+    assert neighbors(4, Q, n=3)[0].tolist() == [2, 3, 1], "the last movie has neighbors, too"
