@@ -21,6 +21,7 @@ import nbformat
 import pytest
 from browser import offline_page
 
+pytestmark = pytest.mark.slow
 NOTEBOOKS = course_notebooks(ROOT / "notebooks")
 # Seconds that a quiet machine with two cores needs for Run All, start of the kernel included.
 SECONDS = {"06": 300, "07": 150, "09": 120}

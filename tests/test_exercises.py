@@ -59,6 +59,7 @@ def test_student_version_gives_nothing_away(path):
             assert not any(line in text for line in code), f"the student version still holds {code}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", **named(SOLUTIONS))
 def test_untouched_and_wrong_answers_get_a_helpful_message(path):
     """One kernel for all of it: the untouched version, then each wrong answer amid the right ones."""

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+pytestmark = pytest.mark.slow
 SECRET = "the answer is eleven"
 MARK = {"schema_version": 3, "task": False}
 NAME = "02_test"

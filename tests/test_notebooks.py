@@ -220,7 +220,7 @@ def test_every_rule_can_fail(course, change, words):
 def test_links_that_lead_somewhere_are_fine(course):
     """To headings, ids, other notebooks, the web; and what looks like a link in code or a formula is none."""
     text = (
-        "## One\n[a](#Two) [b](#here) [c](00_before.ipynb) <a id='here'></a> [d](https://example.com/usr/lib/x) "
+        "## One\n[a](#Two) [b](#here) [c](00_before.ipynb) <a id='here'></a> [d](https://example.com/lib/x) "
         "`[x](gone.md) R[u][i]` and\n\n    [x](gone.md)\n\n[e][f]\n\n[f]: 02_after.ipynb"
     )
     assert course(replace(2, "## One", text)) == []

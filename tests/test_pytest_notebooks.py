@@ -22,11 +22,11 @@ def test_patience_is_many_times_what_a_quiet_machine_needs(monkeypatch):
     assert patience(5) == 5 * MARGIN * 2.5
 
 
-def test_slowness_is_measured_once_and_handed_on(monkeypatch):
+def test_slowness_ismeasured_once_and_handed_on(monkeypatch):
     monkeypatch.delenv(patience_module.VARIABLE, raising=False)
     measured = slowness()
     assert measured >= 1 and float(os.environ[patience_module.VARIABLE]) == measured
-    monkeypatch.setattr(patience_module, "_measure", lambda: 99)
+    monkeypatch.setattr(patience_module, "measure", lambda: 99)
     assert slowness() == measured
     monkeypatch.delenv(patience_module.VARIABLE)
 
@@ -39,10 +39,10 @@ def test_a_slow_machine_is_noticed(monkeypatch, work, cores, load, expected):
     """Work that takes longer, cores that are lacking, programs that wait: each makes tests wait longer."""
     now = iter([100, 100 + work * patience_module.QUIET_SECONDS])
     monkeypatch.setattr(patience_module.time, "perf_counter", lambda: next(now))
-    monkeypatch.setattr(patience_module, "_work", lambda: None)
+    monkeypatch.setattr(patience_module, "work", lambda: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0), raising=False)
-    assert patience_module._measure() == pytest.approx(expected)
+    assert patience_module.measure() == pytest.approx(expected)
 
 
 # --- A made-up notebook that fails ----------------------------------------------------------------

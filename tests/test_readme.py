@@ -4,7 +4,6 @@ import re
 
 from benchmarks.table import results_table, splits_table
 from tools.course import ROOT, course_notebooks
-from tools.rules import LINK
 
 import nbformat
 import pytest
@@ -52,13 +51,6 @@ def test_figure_shows_the_same_numbers():
     assert shown == stored_scores()
     alternative = re.search(r"!\[(A dot[^\]]*)\]", README)[1]
     assert re.findall(r"\d\.\d{3}", alternative) == list(stored_scores().values())
-
-
-@pytest.mark.parametrize("name", ["README.md", "data/README.md", "LICENSE-TEXT.md"])
-def test_links_exist(name):
-    path = ROOT / name
-    for _, _, target in LINK.findall(path.read_text(encoding="utf-8")):
-        assert target.startswith("https://") or (path.parent / target.partition("#")[0]).exists(), target
 
 
 def test_course_map_lists_every_notebook_in_both_places():

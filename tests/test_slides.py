@@ -4,7 +4,7 @@ import re
 import subprocess
 
 from tools import npm
-from tools.course import ROOT, course_notebooks
+from tools.course import ROOT, course_notebooks, sections
 
 import nbformat
 import pytest
@@ -51,6 +51,7 @@ def open_deck(browser, path, requests, query="", **options):
     return page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_slide_fits_the_screen(decks, browser, path):
     outside, seen, problems = [], 0, []
@@ -72,6 +73,7 @@ def test_every_slide_fits_the_screen(decks, browser, path):
     page.context.close()
 
 
+@pytest.mark.slow
 def test_a_slide_that_does_not_fit_is_found(decks, browser):
     page = open_deck(browser, decks / "01_ratings.html", [])
     page.evaluate("Reveal.getCurrentSlide().lastElementChild.style.height = '800px'")
@@ -79,6 +81,7 @@ def test_a_slide_that_does_not_fit_is_found(decks, browser):
     page.context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_text_of_the_notebook_is_lost(decks, browser, path):
     page = open_deck(browser, decks / f"{path.stem}.html", [])
@@ -92,6 +95,7 @@ def test_no_text_of_the_notebook_is_lost(decks, browser, path):
     page.context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_deck_is_accessible(decks, browser, path):
     page = open_deck(browser, decks / f"{path.stem}.html", [], color_scheme="dark")
@@ -104,6 +108,7 @@ def test_deck_is_accessible(decks, browser, path):
     page.context.close()
 
 
+@pytest.mark.slow
 def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):
     page = open_deck(browser, decks / "04_matrix_factorization.html", [])
     for _ in range(2):
@@ -116,6 +121,7 @@ def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):
     page.context.close()
 
 
+@pytest.mark.slow
 def test_a_pdf_has_one_page_for_each_slide(decks, browser):
     page = open_deck(browser, decks / "04_matrix_factorization.html", [], query="?print-pdf")
     page.wait_for_selector(".pdf-page >> nth=-1", state="attached")
@@ -151,22 +157,14 @@ def test_what_slides_need_otherwise_than_pages():
 # --- What the notebooks carry ---------------------------------------------------------------------
 
 
-def sections(notebook):
-    """Yield the first cell of each section "##" and its heading."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and (heading := re.match(r"## (.+)", cell.source)):
-            yield cell, heading[1]
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_says_where_slides_begin(path):
     notebook = nbformat.read(path, as_version=4)
     kinds = [cell.metadata.get("slideshow", {}).get("slide_type", "-") for cell in notebook.cells]
     assert kinds[0] == "slide" and set(kinds) <= {"slide", "subslide", "fragment", "notes", "skip", "-"}
-    for cell, heading in sections(notebook):
-        assert cell.metadata.get("slideshow", {}).get("slide_type") == "slide", (
-            f"{heading!r} should begin a slide."
-        )
+    for heading, cells in sections(notebook):
+        kind = cells[0].metadata.get("slideshow", {}).get("slide_type")
+        assert kind == "slide", f"{heading!r} should begin a slide."
     for cell, kind in zip(notebook.cells, kinds, strict=True):
         assert kind == "notes" or "check" not in cell.metadata.get("tags", []), (
             "A Check belongs into the notes."
@@ -178,7 +176,7 @@ def test_notebook_says_where_slides_begin(path):
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
 def test_every_section_has_speaker_notes(path):
     notebook = nbformat.read(path, as_version=4)
-    found = {heading: cell.metadata.get("speaker_notes") for cell, heading in sections(notebook)}
+    found = {heading: cells[0].metadata.get("speaker_notes") for heading, cells in sections(notebook)}
     lacking = [heading for heading, notes in found.items() if not notes]
     assert not lacking, f"No speaker_notes in the metadata of {lacking}"
     for heading, notes in found.items():
