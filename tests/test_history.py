@@ -165,6 +165,7 @@ def test_every_trained_weight_gets_a_gradient(made):
         assert gradient is not None and np.abs(tf.convert_to_tensor(gradient)).max() > 0, weight.path
 
 
+@pytest.mark.slow
 def test_a_training_lowers_the_loss(made):
     train, _, features = made
     model = history_model(train, features, K=2)

@@ -97,6 +97,7 @@ def trained(tmp_path_factory):
     return path, seeds.measure(path, 3)
 
 
+@pytest.mark.slow
 def test_seeds_are_measured_and_the_printed_number_is_found(trained, tmp_path):
     path, rows = trained
     (row,) = rows

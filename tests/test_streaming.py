@@ -82,6 +82,7 @@ def test_chunks_hold_whole_users_and_are_bounded():
     assert sum(map(len, users)) == len(set.union(*users)) == 200
 
 
+@pytest.mark.slow
 def test_a_factor_model_can_find_the_signal():
     """Residuals of the biases are no pure noise: the same users agree on the same movies."""
     table = made(60_000)
