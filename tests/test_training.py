@@ -99,12 +99,17 @@ TABLE = pd.DataFrame({"user_id": INPUTS[0][:, 0], "movie_id": INPUTS[1][:, 0], "
 
 
 class Batches(keras.utils.PyDataset):
-    """Four batches of 16, for which fit has nothing to count or cut."""
+    """Four batches of 16, for which fit has nothing to count or cut. Notes which were asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
 
     def __len__(self):
         return 4
 
     def __getitem__(self, number):
+        self.asked.append(number)
         rows = slice(16 * number, 16 * number + 16)
         return (INPUTS[0][rows], INPUTS[1][rows]), TARGET[rows]
 
@@ -194,6 +199,18 @@ def test_a_data_set_is_trained_batch_by_batch():
     pairs = zip(model.get_weights(), plain.get_weights(), strict=True)
     assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
     assert list(log.index) == [1, 2] and np.isfinite(log).all(axis=None)
+
+
+def test_batches_come_in_a_new_order_every_epoch():
+    data = Batches()
+    fitted(data, epochs=5)
+    epochs = {tuple(data.asked[first : first + 4]) for first in range(len(data.asked) - 20, len(data.asked), 4)}
+    assert len(epochs) > 1 and {tuple(sorted(epoch)) for epoch in epochs} == {(0, 1, 2, 3)}
+
+
+@pytest.mark.filterwarnings("error:.*shuffle")
+def test_a_data_set_of_tensorflow_keeps_its_order_without_a_warning():
+    fitted(FORMS["tf.data"]())
 
 
 @pytest.mark.parametrize("form", ["table", "pair"])
