@@ -1,6 +1,6 @@
 """What the course claims, held against what it shows: experiments, causes, Checks and quizzes.
 
-``python -m tools.ledger [notebook ...]`` prints what is missing, one sentence a finding. The ledger itself is in
+``python -m tools.ledger [notebook ...]`` prints what is missing, one sentence a finding. The ledger is in
 ``tests/ledger/``: ``bands.csv`` (tools.seeds), ``numbers.toml`` (tools.prose_numbers), ``checks.csv`` (how many
 asserts each Check makes; ``--count`` writes it) and ``causes.toml``: every sentence that names a cause, and the
 ground that it stands on.
@@ -20,7 +20,7 @@ import nbformat
 import numpy as np
 
 FOLDER = ROOT / "tests" / "ledger"
-# The notebooks that keep the rule of causes. The others follow with their next edition.
+# The notebooks that keep the whole rule: causes, bands and quizzes. The others follow with their next edition.
 EXPLAINED = ("00", "01", "02", "03", "04", "05", "06")
 CAUSE = re.compile(
     r"\b(?:because|therefore|hence|that is why|this is why|the reason (?:is|for|why)|due to|thanks to|"
@@ -87,8 +87,8 @@ def read_causes() -> list[dict[str, str]]:
 def cause_problems(name: str, notebook: nbformat.NotebookNode, causes: list[dict[str, str]]) -> list[str]:
     """Whether every sentence that names a cause has its ground in the list, and every entry its sentence.
 
-    An entry: ``notebook``, ``sentence`` (a part of it, as it stands on the page), ``ground`` (one of ``GROUNDS``),
-    ``why`` in words, and for an experiment ``cell``: the id of the cell that changes the one thing.
+    An entry: ``notebook``, ``sentence`` (a part of it, as it stands on the page), ``ground`` (one of
+    ``GROUNDS``), ``why`` in words, and for an experiment ``cell``: the cell that changes the one thing.
     """
     entries = [entry for entry in causes if entry["notebook"] == name]
     sentences, found = causal_sentences(notebook), []
@@ -191,7 +191,7 @@ def band_problems(name: str, notebook: nbformat.NotebookNode, table: list[dict[s
 
 
 def _row_problems(row: dict[str, str], cells: dict) -> list[str]:
-    """What is wrong with one row of bands.csv: too few seeds, a bound too near or too far, a printed number off."""
+    """What is wrong with a row of bands.csv: few seeds, a bound too near or too far, a printed number off."""
     found, name = [], f"{row['cell']}: {row['expression']}"
     low, high = float(row["low"] or -np.inf), float(row["high"] or np.inf)
     mean, sd, number = float(row["mean"]), float(row["sd"]), int(row["seeds"])
@@ -281,15 +281,16 @@ def _is(value: float, written: str) -> bool:
 def problems(path: Path) -> list[str]:
     """Return what one notebook claims without showing it, one sentence a finding."""
     notebook = nbformat.read(path, as_version=4)
-    explained = path.name[:2] in EXPLAINED
-    return [
+    found = [
         *experiment_problems(notebook),
         *empty_asserts(notebook),
         *check_problems(path.stem, notebook),
-        *band_problems(path.stem, notebook, seeds.read_table()),
-        *(cause_problems(path.stem, notebook, read_causes()) if explained else []),
-        *(quiz_problems(notebook) if explained else []),
     ]
+    if path.name[:2] in EXPLAINED:
+        found += band_problems(path.stem, notebook, seeds.read_table())
+        found += cause_problems(path.stem, notebook, read_causes())
+        found += quiz_problems(notebook)
+    return found
 
 
 def main(arguments: list[str]) -> int:
