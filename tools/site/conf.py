@@ -121,10 +121,10 @@ def modules() -> str:
     names = [".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("[a-z]*.py")]
     rank = {name: place for place, name in enumerate(FIRST)}
     names.sort(key=lambda name: (rank.get(name.partition(".")[0], len(FIRST)), name))
-    directive = (
-        "```{{eval-rst}}\n.. automodule:: course_utils.{0}\n   :members:\n   :exclude-members: get_config\n```"
-    )
-    return "".join(f"\n## {name}\n\n{directive.format(name)}\n" for name in names)
+    # What a module only passes on is described where it is written.
+    options = ":members:\n   :ignore-module-all:\n   :exclude-members: get_config"
+    directive = "```{{eval-rst}}\n.. automodule:: course_utils.{0}\n   {1}\n```"
+    return "".join(f"\n## {name}\n\n{directive.format(name, options)}\n" for name in names)
 
 
 def adapt(app, docname: str, source: list[str]) -> None:
