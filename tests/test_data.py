@@ -79,6 +79,23 @@ def test_load_users(made_up, names):
     ]
 
 
+@pytest.mark.parametrize("scale", [(5, 1), (1, 1), (1,), (1, 2, 3), (0, float("inf")), (float("nan"), 5)])
+def test_a_scale_that_is_none(tmp_path, scale):
+    with pytest.raises(ValueError, match=r"such as \(1, 5\), but it is"):
+        data.load_ratings(write(tmp_path, MINE), scale=scale)
+    with pytest.raises(ValueError, match="give its path as well"):
+        data.load_ratings(scale=(1, 5))
+
+
+def test_names_of_columns_are_passed_on(tmp_path):
+    path = write(tmp_path, "a,b,c,d\nAnn,Dune,4,7\n")
+    table = data.load_ratings(path, user="a", item="b", rating="c", timestamp="d", scale=(1, 5))
+    assert table.iloc[0].tolist() == [1, 1, 4, 7, "Ann", "Dune"]
+    for name in ("user", "item", "rating", "timestamp"):
+        with pytest.raises(ValueError, match="give its path as well"):
+            data.load_ratings(**{name: "a"})
+
+
 # --- Sizes ----------------------------------------------------------------------------------------
 
 
