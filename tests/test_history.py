@@ -292,6 +292,12 @@ def test_a_saved_history_model_predicts_the_same(made, tmp_path, leave_one_out):
     assert again.get_layer("stars").start == model.get_layer("stars").start
 
 
+@pytest.mark.parametrize("layer", [History, OrdinalStars])
+def test_a_saved_model_names_its_layers_after_the_course(layer):
+    """The name stands in every file that was saved: under another one, the file can't be loaded."""
+    assert keras.saving.get_registered_name(layer) == f"course_utils>{layer.__name__}"
+
+
 # --- Its inputs -----------------------------------------------------------------------------------
 
 

@@ -315,6 +315,7 @@ def _in_fork(tree: Path, tests: list[str], log: Path, run: Run, module: Path | N
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(output, stream)
@@ -423,24 +424,27 @@ def run(
         plain = json.loads(log.with_suffix(".json").read_text())
         seconds = plain["seconds"]
         survived, slow, todo, running = [], 0, list(chosen), {}
-        while todo or running:
-            while todo and trees:
-                mutant, tree = todo.pop(0), trees.pop()
-                (tree / place).write_text(mutant.source, "utf-8")
-                reached = set()
-                for line in range(mutant.line, mutant.end + 1):
-                    reached.update(plain["lines"].get(str(line), ()))
-                order = sorted(seconds, key=lambda test: (test not in reached, seconds[test]))
-                order = {test: number for number, test in enumerate(order)}
-                pid = _in_fork(tree, tests, folder / f"{tree.name}.log", Run(order, seconds, patience))
-                running[pid] = mutant, tree
-            pid, code = _wait()
-            mutant, tree = running.pop(pid)
-            trees.append(tree)
-            slow += code == -1
-            if code == 0:
-                survived.append(mutant)
-                print(f"  survived: line {mutant.line}, {mutant.function}: {mutant.change}", flush=True)
+        try:
+            while todo or running:
+                while todo and trees:
+                    mutant, tree = todo.pop(0), trees.pop()
+                    (tree / place).write_text(mutant.source, "utf-8")
+                    numbers = range(mutant.line, mutant.end + 1)
+                    reached = {test for number in numbers for test in plain["lines"].get(str(number), ())}
+                    order = sorted(seconds, key=lambda test, first=reached: (test not in first, seconds[test]))
+                    order = {test: number for number, test in enumerate(order)}
+                    pid = _in_fork(tree, tests, folder / f"{tree.name}.log", Run(order, seconds, patience))
+                    running[pid] = mutant, tree
+                pid, code = _wait()
+                mutant, tree = running.pop(pid)
+                trees.append(tree)
+                slow += code == -1
+                if code == 0:
+                    survived.append(mutant)
+                    print(f"  survived: line {mutant.line}, {mutant.function}: {mutant.change}", flush=True)
+        finally:
+            for pid in running:  # only when this is stopped
+                os.killpg(pid, signal.SIGKILL)
     return chosen, sorted(survived, key=lambda mutant: mutant.line), slow
 
 
@@ -502,6 +506,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="another repository, for tests of this tool")
     options = parser.parse_args()
     report = options.root / "tests" / "MUTANTS.md"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also then the forks end
     for name in options.modules:
         started = time.perf_counter()
         ran, survived, slow = run(options.root, name, options.jobs, options.sample, options.patience)
