@@ -79,7 +79,9 @@ def test_load_users(made_up, names):
     ]
 
 
-@pytest.mark.parametrize("scale", [(5, 1), (1, 1), (1,), (1, 2, 3), (0, float("inf")), (float("nan"), 5)])
+@pytest.mark.parametrize(
+    "scale", [(-float("inf"), 5), (5, 1), (1, 1), (1,), (1, 2, 3), (0, float("inf")), (float("nan"), 5)]
+)
 def test_a_scale_that_is_none(tmp_path, scale):
     with pytest.raises(ValueError, match=r"such as \(1, 5\), but it is"):
         data.load_ratings(write(tmp_path, MINE), scale=scale)
