@@ -4,7 +4,7 @@
 drawings that stands nowhere else; ``tests/test_ledger.py`` fails when there is one. What counts as a source:
 
 - for a notebook: its stored outputs and its code; those of a notebook that the same cell names (by a link, or
-  as "notebook 04"); arithmetic that is written out ("402 x 2,048 + 2,048 = 825,344"),
+  as "notebook 04"); its rows in ``tests/ledger/bands.csv``; arithmetic that is written out ("100 x 50 = 5,000"),
 - for a guide or a drawing: the stored outputs and the code of all notebooks, and the committed results in
   ``benchmarks/``, ``data/published/`` and ``tests/ledger/bands.csv``,
 - ``tests/ledger/numbers.toml``: a short list of numbers, each with its source in words.
@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from tools import seeds
 from tools.course import NOTEBOOKS, ROOT, course_notebooks
 
 import nbformat
@@ -127,6 +128,12 @@ def _code(path: Path) -> tuple[float, ...]:
     return tuple(found)
 
 
+def _bands(name: str) -> list[float]:
+    """Return means and standard deviations of a notebook's trained numbers over seeds."""
+    rows = [row for row in seeds.read_table() if row["notebook"] == name]
+    return [float(row[column]) for row in rows for column in ("mean", "sd", "low", "high") if row[column]]
+
+
 @functools.cache
 def _results() -> tuple[float, ...]:
     """Return the numbers of the committed results files."""
@@ -167,7 +174,8 @@ def written_out(text: str) -> set[str]:
 
 def unbound_in_notebook(path: Path) -> list[str]:
     """Return the numbers in the Markdown of a notebook that stand nowhere else, each with its cell."""
-    own, allowed, missing = Known([*_outputs(path), *_code(path)]), listed(path.stem), []
+    own = Known([*_outputs(path), *_code(path), *_bands(path.stem)])
+    allowed, missing = listed(path.stem), []
     order = {other.name[:2]: other for other in course_notebooks()}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type != "markdown":
