@@ -8,6 +8,7 @@ import sys
 from course_utils.models import matrix_factorization
 from course_utils.training import fit, progress_bar, set_seed, training_log
 from tools.course import NOTEBOOKS
+from tools.patience import patience
 
 import keras
 import nbformat
@@ -257,7 +258,7 @@ def test_a_table_without_a_column_is_refused():
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patience(10))
 
 
 def test_tensorflow_starts_in_silence():
