@@ -4,7 +4,7 @@
 drawings that stands nowhere else; ``tests/test_ledger.py`` fails when there is one. What counts as a source:
 
 - for a notebook: its stored outputs and its code; those of a notebook that the same cell names (by a link, or
-  as "notebook 04"); its rows in ``tests/ledger/bands.csv``; arithmetic that is written out ("100 x 50 = 5,000"),
+  as "notebook 04"); its rows in ``tests/ledger/bands.csv``; arithmetic that is written out ("2 x 50 = 100"),
 - for a guide or a drawing: the stored outputs and the code of all notebooks, and the committed results in
   ``benchmarks/``, ``data/published/`` and ``tests/ledger/bands.csv``,
 - ``tests/ledger/numbers.toml``: a short list of numbers, each with its source in words.
