@@ -103,7 +103,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """Name the first failing cell of each notebook."""
     first = {}
     for report in terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", []):
-        for name, value in report.user_properties:
+        for name, value in getattr(report, "user_properties", []):  # a file that fails to load has none
             path = report.nodeid.partition("::")[0]
             if name == "failing_cell" and value < first.get(path, [10**9]):
                 first[path] = value
