@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools.course import ROOT
 from tools.grading import grade, release, sandbox
 from tools.patience import patience
 
@@ -131,7 +132,7 @@ def graded(course, tmp_path_factory):
         outside=str(outside),
         solutions=str(course / "solutions"),
         submissions=str(submissions),
-        package=str(release.ROOT / "course_utils"),
+        package=str(ROOT / "course_utils"),
         data=str(grade.data_dir()),
         port=server.getsockname()[1],
         pid=os.getpid(),
@@ -187,7 +188,7 @@ def test_evil_code_left_nothing_behind(graded):
     assert (outside / "precious").read_text() == "keep me" and (
         outside / "precious"
     ).stat().st_mode & 0o777 != 0o777
-    assert not (release.ROOT / "course_utils" / "harm").exists()
+    assert not (ROOT / "course_utils" / "harm").exists()
 
 
 @needs_room

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from course_utils.fetch import data_dir
+from tools import ROOT
 from tools.grading import release, sandbox
 
 import nbformat
@@ -170,7 +171,7 @@ def _room(course: Path) -> Iterator[None]:
     shutil.rmtree(room, ignore_errors=True)
     (room / "lib").mkdir(parents=True)
     # Python would find our own course_utils by listing the repository; a copy shows nothing else.
-    shutil.copytree(release.ROOT / "course_utils", room / "lib" / "course_utils")
+    shutil.copytree(ROOT / "course_utils", room / "lib" / "course_utils")
     program = ["/usr/bin/env", f"COURSE_DATA_DIR={data}", f"PYTHONPATH={room / 'lib'}"]
     program += [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = {
