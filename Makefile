@@ -32,7 +32,8 @@ quick: data ## unit tests and rules in a minute: no notebook runs, no browser
 	$(PY) -m pytest tests -m "not slow" -n 2
 
 test: data tools ## run every test: the helpers, the rules, every notebook
-	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 --dist loadfile
+	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 --dist loadfile \
+		--no-loadscope-reorder
 	$(PY) -m pytest tests/test_browser.py
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made

@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 from course_utils import data, fetch
+from tools.course import ROOT
 from tools.patience import patience
 
 import filelock
@@ -515,7 +516,7 @@ def start_child(folder: Path, source: fetch.Source) -> subprocess.Popen:
     sums = ",".join(f"{name}={value}" for name, value in CHECKSUMS.items())
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-c", CHILD, str(folder), source.address, sums]
-    child = subprocess.Popen(command, text=True, cwd=Path(__file__).parent.parent, **pipes)
+    child = subprocess.Popen(command, text=True, cwd=ROOT, **pipes)
     assert child.stdout.readline().strip() == "ready"
     return child
 

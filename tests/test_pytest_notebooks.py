@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import types
 
 from tools import patience as patience_module
+from tools import pytest_notebooks
 from tools.course import ROOT
 from tools.patience import MARGIN, patience, slowness
 
@@ -43,6 +45,39 @@ def test_a_slow_machine_is_noticed(monkeypatch, work, cores, load, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0), raising=False)
     assert patience_module.measure() == pytest.approx(expected)
+
+
+def test_a_long_run_says_where_the_time_went():
+    def report(nodeid, seconds, when="call"):
+        return pytest.TestReport(nodeid, ("f", 0, ""), {}, "passed", None, when, duration=seconds)
+
+    stats = {
+        "passed": [report("tests/test_a.py::x", 30.0), report("notebooks/06.ipynb::Cell 1", 50.0)],
+        "": [report("tests/test_a.py::x", 3.0, "setup"), "no report"],
+        "skipped": [report("tests/test_b.py::y", 0.1)],
+    }
+    lines = []
+    reporter = types.SimpleNamespace(stats=stats, section=lines.append, line=lines.append)
+    pytest_notebooks.pytest_terminal_summary(reporter)
+    assert lines[0].startswith("seconds by file")
+    assert [line.split() for line in lines[1:]] == [
+        ["50", "notebooks/06.ipynb"],
+        ["33", "tests/test_a.py"],
+        ["0", "tests/test_b.py"],
+        ["83", "together"],
+    ]
+    stats["passed"].pop()
+    lines.clear()
+    pytest_notebooks.pytest_terminal_summary(reporter)
+    assert lines == []
+
+
+def test_the_slowest_files_come_first_and_exist():
+    assert all((ROOT / name).is_file() for name in pytest_notebooks.SLOWEST_FIRST)
+    names = ["tests/test_a.py::x", "tests/test_site.py::y", "notebooks/06_reproduction.ipynb::Cell 0"]
+    items = [types.SimpleNamespace(nodeid=name) for name in names]
+    pytest_notebooks.pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items] == names[::-1]
 
 
 # --- A made-up notebook that fails ----------------------------------------------------------------

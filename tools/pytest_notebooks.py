@@ -2,10 +2,12 @@
 
 - The time limits of nbval follow ``patience``, unless the command line gives them.
 - The slowest files come first, so that no worker is left alone with one at the end.
+- The summary of a long run says where the time went.
 - The summary names the first failing cell of each notebook. The cells after it run in the same kernel, so their
   failures may only follow from it. When a cell does not end, they are skipped.
 """
 
+import collections
 import re
 import time
 from queue import Empty
@@ -18,6 +20,7 @@ import pytest
 LONGEST_CELL = 120
 KERNEL_START = 10
 NEXT_MESSAGE = 2  # from a kernel that has already answered
+LONG_RUN = 60  # seconds: a shorter run does not say where the time went
 SLOWEST_FIRST = (
     "notebooks/06_reproduction.ipynb",
     "notebooks/07_better_models.ipynb",
@@ -100,7 +103,17 @@ def _error(problem: BaseException) -> str:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Name the first failing cell of each notebook."""
+    """Say where the time went, and name the first failing cell of each notebook."""
+    spent = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[report.nodeid.partition("::")[0]] += report.duration
+    if spent.total() >= LONG_RUN:
+        terminalreporter.section("seconds by file, those of all workers added")
+        for path, seconds in spent.most_common(15):
+            terminalreporter.line(f"{seconds:6.0f}  {path}")
+        terminalreporter.line(f"{spent.total():6.0f}  together")
     first = {}
     for report in terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", []):
         for name, value in getattr(report, "user_properties", []):  # a file that fails to load has none
