@@ -55,6 +55,7 @@ def test_a_long_run_says_where_the_time_went():
         "passed": [report("tests/test_a.py::x", 30.0), report("notebooks/06.ipynb::Cell 1", 50.0)],
         "": [report("tests/test_a.py::x", 3.0, "setup"), "no report"],
         "skipped": [report("tests/test_b.py::y", 0.1)],
+        "error": [types.SimpleNamespace(nodeid="tests/test_c.py")],  # a file that fails to load
     }
     lines = []
     reporter = types.SimpleNamespace(stats=stats, section=lines.append, line=lines.append)

@@ -1,5 +1,6 @@
 """Links in Markdown and in the HTML inside it: what a text links to, and which links lead nowhere."""
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ def code(text: str) -> list[str]:
 
 def places(path: Path) -> set[str]:
     """Return the places in a notebook or a Markdown file that a link can lead to: headings and ids."""
+    return _places(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _places(path: Path, changed: int) -> set[str]:
+    """Read a file once, as long as it was not changed."""
     if path.suffix == ".ipynb":
         cells = nbformat.read(path, as_version=4).cells
         text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
