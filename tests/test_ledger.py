@@ -140,6 +140,7 @@ def _few_seeds(notebook, rows):
     rows[0] |= {"seeds": "2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
