@@ -324,7 +324,7 @@ def _in_fork(tree: Path, tests: list[str], log: Path, run: Run, module: Path | N
         os.chdir(tree)
         sys.path.insert(0, str(tree))
         os.environ["PYTHONPATH"] = str(tree)  # for processes that tests start
-        options = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider"]
+        options = ["-x", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider"]
         signal.setitimer(signal.ITIMER_REAL, 120)  # for a module that can't even be imported
         code = int(pytest.main([*options, "-o", "addopts=", "-W", "ignore", *tests], plugins=[run]))
         if run.measured:
