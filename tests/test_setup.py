@@ -1,5 +1,6 @@
 """The pins agree with each other, and the commands do what README.md says."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -156,7 +157,11 @@ def made(tmp_path, monkeypatch):
     root.mkdir()
     for name in ("requirements.txt", "requirements-all.txt"):
         (root / name).write_text(name)
-    (root / "pyproject.toml").write_text('requires-python = ">=3.11,<3.14"\n')
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "a-course"\nversion = "2.0"\nrequires-python = ">=3.11,<3.14"\n'
+        'dependencies = ["numpy>=2"]\n'
+        '[project.optional-dependencies]\ntest = ["pytest>=8"]\n'
+    )
     commands = []
 
     def build(venv):
@@ -467,3 +472,16 @@ def test_no_data_no_lab(calls, monkeypatch, capsys):
 def test_usage(calls, capsys, arguments):
     assert cli.main(arguments) == 2
     assert "Usage: python -m course_utils data|lab" in capsys.readouterr().err
+
+
+def test_the_course_is_known_to_its_python(tmp_path):
+    """Notebook 00 compares what the course needs with what is installed."""
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    packages.mkdir(parents=True)
+    setup.link_course(tmp_path, ROOT)
+    setup.describe_course(tmp_path, ROOT)
+    (course,) = importlib.metadata.distributions(name=PROJECT["name"], path=[str(packages)])
+    assert course.version == PROJECT["version"]
+    plain = [need for need in course.requires if "extra ==" not in need]
+    assert list(map(Requirement, plain)) == list(map(Requirement, PROJECT["dependencies"]))
+    assert setup.lost_files(tmp_path) == []

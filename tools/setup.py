@@ -23,6 +23,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tools import ROOT
@@ -166,6 +167,25 @@ def link_course(venv: Path, root: Path) -> None:
         (packages / "course_utils.pth").write_text(f"{path}\n", encoding="utf-8")
 
 
+def describe_course(venv: Path, root: Path) -> None:
+    """Tell ``venv`` name, version and needs of the course, as pip does: notebook 00 asks for them."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needs = [
+        *project["dependencies"],
+        *(f"{one} ; extra == {name!r}" for name in extras for one in extras[name]),
+    ]
+    lines = ["Metadata-Version: 2.4", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines += [f"Requires-Python: {project['requires-python']}", *(f"Requires-Dist: {one}" for one in needs)]
+    for packages in package_folders(venv):
+        folder = packages / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "METADATA").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        (folder / "INSTALLER").write_text("make\n", encoding="utf-8")
+        names = ["course_utils.pth", *(f"{folder.name}/{name}" for name in ("METADATA", "INSTALLER", "RECORD"))]
+        (folder / "RECORD").write_text("".join(f"{name},,\n" for name in names), encoding="utf-8")
+
+
 def base_python() -> str:
     """Return the Python that runs here, and of one in a ``.venv`` (which may be removed) the one behind it."""
     return getattr(sys, "_base_executable", None) or sys.executable
@@ -236,6 +256,7 @@ def prepare(everything: bool = False, root: Path = ROOT) -> None:
             install(venv, root, PINS[name])
             record[name] = wanted[name]
     link_course(venv, root)
+    describe_course(venv, root)
     record["packages"] = str(len(installed(venv)))
     write_record(venv, {**record, "folder": wanted["folder"], "python": wanted["python"]})
 
