@@ -189,7 +189,9 @@ def test_without_parts_it_is_matrix_factorization(made):
 
 def test_the_layers_have_the_names_of_the_formula(made):
     train, _, features = made
-    names = {layer.name for layer in history_model(train, features, K=2).layers}
+    model = history_model(train, features, K=2)
+    assert [one.dtype for one in model.inputs] == 4 * ["int32"]
+    names = {layer.name for layer in model.layers}
     drawn = {"user_vector", "movie_vector", "user_plus_movie", "dot", "day_dot", "score", "stars"}
     assert names - {"user_id", "movie_id", "day", "user_day"} == drawn.union(
         *PENALTIES.values(), {"user_features", "movie_features"}

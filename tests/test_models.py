@@ -92,6 +92,7 @@ def test_the_inputs_are_two_columns_of_ids(build):
 
 
 def test_dropout_stands_before_each_dense_layer():
+    keras.utils.clear_session()  # or the names that Keras counts up could be the right ones by chance
     model = deep_model(5, 4, 3, hidden=(6, 2), dropout=0.3)
     drops = {layer.name: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert drops == {"dropout_1": 0.3, "dropout_2": 0.3, "dropout_last": 0.3}
