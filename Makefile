@@ -28,12 +28,14 @@ lab: setup ## open the course in JupyterLab
 data: setup ## fetch MovieLens 100K into data/ (make lab does it too)
 	@$(PY) -m course_utils data
 
+# A file stays with one worker, so that each imports and trains little; the slowest files first (tools/pytest_notebooks.py).
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 quick: data ## unit tests and rules in a minute: no notebook runs, no browser
-	$(PY) -m pytest tests -m "not slow" -n 2
+	$(PY) -m pytest tests -m "not slow" -n 2 $(BY_FILE)
 
 test: data tools ## run every test: the helpers, the rules, every notebook
-	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 --dist loadfile \
-		--no-loadscope-reorder
+	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 $(BY_FILE)
 	$(PY) -m pytest tests/test_browser.py
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made

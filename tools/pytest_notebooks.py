@@ -30,6 +30,7 @@ SLOWEST_FIRST = (
     "tests/test_slides.py",
     "tests/test_site.py",
     "tests/test_scaling.py",
+    "tests/test_training.py",
 )
 
 

@@ -23,7 +23,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from tools import ROOT
@@ -169,6 +168,8 @@ def link_course(venv: Path, root: Path) -> None:
 
 def describe_course(venv: Path, root: Path) -> None:
     """Tell ``venv`` name, version and needs of the course, as pip does: notebook 00 asks for them."""
+    import tomllib  # not above: a Python that lacks it must still come to say that it does not fit
+
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     needs = [
