@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -133,6 +134,19 @@ def test_the_sources_are_tried_in_the_documented_order():
     assert (fetch.CONNECT_SECONDS, fetch.READ_SECONDS) == (10, 60)
 
 
+def test_the_sources_have_the_names_that_the_guide_to_the_data_uses():
+    guide = (ROOT / "data/README.md").read_text("utf-8")
+    places = guide.index("2. GroupLens"), guide.index("Hugging Face"), guide.index("Python package `recbole`")
+    assert list(places) == sorted(places)
+    assert [source.name for source in fetch.SOURCES] == ["GroupLens", "Hugging Face", "pip (recbole)"]
+
+
+def test_the_checksums_are_those_of_the_real_files():
+    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in fetch.SHA256.values())
+    for path in fetch.find_tables(fetch.fetch_movielens()):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == fetch.SHA256[path.name]
+
+
 def test_data_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path / "mine"))
     assert fetch.data_dir() == tmp_path / "mine"
@@ -241,6 +255,7 @@ def test_download(made_up, mirrors, capfd):
     out, err = capfd.readouterr()
     assert out == ""  # nothing to report
     assert "first" in err and "100%" in err  # the progress bar
+    assert "/5.00M [" in err and re.search(r"[\dkM]B/s", err), "it counts bytes, and writes millions as M"
 
 
 def test_the_next_source_is_tried_and_each_failure_is_one_line(made_up, mirrors, capsys):
@@ -423,6 +438,7 @@ def test_read_only_folder(made_up, mirrors, monkeypatch, code):
         patch.setattr(Path, "mkdir", refuse)
         message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
     assert "read-only" in message and str(made_up) in message and "COURSE_DATA_DIR" in message
+    assert f"No permission to use {made_up / 'ml-100k'}:" in message
     assert mirrors.asked == []
 
 
@@ -485,10 +501,22 @@ def test_no_room_on_the_disk_or_in_the_quota(made_up, mirrors, monkeypatch, code
 def test_files_are_synced_before_they_get_their_name(made_up, mirrors, monkeypatch):
     steps = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append(os.fstat(handle).st_size), fsync(handle)))
     monkeypatch.setattr(os, "replace", lambda part, path: (steps.append(Path(path).name), replace(part, path)))
     fetch.fetch_movielens(made_up, [mirrors.source("a", send(GOOD_ZIP))])
-    assert steps == ["fsync", "u.data", "fsync", "u.item", "fsync", "u.user"]
+    # The size at the time of fsync: everything has left Python's own buffer.
+    assert steps == [step for name in fetch.OFFICIAL for step in (len(FILES[name]), name)]
+
+
+def test_a_part_file_that_can_not_be_made_is_the_reason(made_up, mirrors, monkeypatch):
+    def refuse(path, mode="r", **kwargs):
+        if Path(path).suffix == ".part":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return open(path, mode, **kwargs)
+
+    monkeypatch.setattr(fetch, "open", refuse, raising=False)
+    message = fetch_error(made_up, mirrors.source("a", send(GOOD_ZIP)))
+    assert f"No permission to use {made_up / 'ml-100k/u.data.part'}:" in message
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
@@ -608,6 +636,7 @@ def test_wheel_through_pip(made_up, index, capfd):
     assert len(data.load_ratings()) == 3
     out, err = capfd.readouterr()
     assert out == "" and "100%" in err
+    assert re.search(r"pip \(recbole\): .*\d[kM]/.*[\dkM]B/s", err), "it counts bytes, and writes millions as M"
     # Downloaded and never installed, and what it depends on was not even looked for.
     assert subprocess.run([*fetch.PIP, "show", "-q", "recbole"], capture_output=True).returncode
     assert {path for path in index.asked if "simple" in path} == {"/simple/recbole/"}
@@ -678,7 +707,7 @@ def test_reasons_that_pip_gives(lines, reason):
 
 
 def test_full_disk_while_pip_downloads(made_up, monkeypatch):
-    code = "import sys; sys.exit('OSError: [Errno 28] No space left on device')"
+    code = "import sys; print('Collecting'); sys.exit('OSError: [Errno 28] No space left on device')"
     monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
     assert "The disk is full" in fetch_error(made_up, fetch.SOURCES[-1])
 
@@ -686,7 +715,28 @@ def test_full_disk_while_pip_downloads(made_up, monkeypatch):
 def test_what_a_failed_pip_leaves_is_not_used(made_up, monkeypatch):
     code = "import sys; open(sys.argv[-1] + '/a.whl', 'w').close(); sys.exit('ERROR: half done')"
     monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
-    assert "pip refused: ERROR: half done" in fetch_error(made_up, fetch.SOURCES[-1])
+    assert "pip refused: ERROR: half done\nBy hand:" in fetch_error(made_up, fetch.SOURCES[-1])
+
+
+def test_what_pip_prints_need_not_be_text(made_up, monkeypatch):
+    code = r"import sys; sys.stdout.buffer.write(b'ERROR: \xff\xfe'); sys.exit(1)"
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
+    assert "pip refused: ERROR: \ufffd\ufffd\n" in fetch_error(made_up, fetch.SOURCES[-1])
+
+
+def test_the_bar_goes_as_far_as_pip_says(made_up, monkeypatch):
+    steps = []
+
+    class Recorded(fetch.tqdm):
+        def update(self, n=1):
+            steps.append((n, self.total))
+            super().update(n)
+
+    code = r"print('Progress 1 of 9\nProgress 4 of 9\nProgress 9 of 9')"
+    monkeypatch.setattr(fetch, "PIP", (sys.executable, "-c", code))
+    monkeypatch.setattr(fetch, "tqdm", Recorded)
+    fetch_error(made_up, fetch.SOURCES[-1])
+    assert steps == [(1, 9), (3, 9), (5, 9)]
 
 
 def test_pip_is_stopped_when_the_user_stops_the_cell(made_up, monkeypatch):
