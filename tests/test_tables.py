@@ -357,3 +357,11 @@ def test_a_file_that_is_no_text_is_refused_with_what_to_do(tmp_path, name, begin
 def test_one_column_for_two_roles(tmp_path):
     message = refused(tmp_path, MINE, user="user", item="user")
     assert "Expected: one column 'user', but it is the user already." in message
+
+
+def test_dates_may_be_mixed_with_seconds_and_are_no_ratings():
+    texts = ["2024-05-01", "2024-05-01T00:00:01", "soon", "5", "01.05.2024"]
+    found = tables.numbers("timestamp", texts)
+    assert [int(value) for value in found[[0, 1, 3]]] == [1714521600, 1714521601, 5]
+    assert [value != value for value in found] == [False, False, True, False, True], "NaN where nothing is said"
+    assert [value != value for value in tables.numbers("rating", ["2024-05-01", "4"])] == [True, False]
