@@ -36,7 +36,7 @@ quick: data ## unit tests and rules in a minute: no notebook runs, no browser
 
 test: data tools ## run every test: the helpers, the rules, every notebook
 	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 $(BY_FILE)
-	$(PY) -m pytest tests/test_browser.py
+	$(PY) -m pytest tests/test_browser.py -n 2
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made
 	$(PY) -m tools.execute
