@@ -213,7 +213,7 @@ def _untagged(notebook):
         (_contents, "must link to ../notebooks/00_welcome.ipynb"),
         (_minutes, "must say its minutes"),
         (_total, "must say its points"),
-        (_two_only, "three to five are wanted"),
+        (_two_only, "three to six are wanted"),
         (_name, "must be called '## 1"),
         (_promise, "promises 5 points, and its checks give 1"),
         (_nothing_to_write, "has no cell to write in"),

@@ -154,6 +154,17 @@ def test_tests_that_fail_without_a_mutant_are_no_measure(repository):
         mutate.run(repository, "made_up")
 
 
+def test_the_committed_report_is_complete():
+    """Nine of ten mutants die in each module, and whoever reads of a survivor reads why it does no harm."""
+    text = (ROOT / "tests/MUTANTS.md").read_text("utf-8")
+    shares = dict(re.findall(r"^## (\w+)\n\n.*\*\*([\d.]+) %\*\*", text, flags=re.MULTILINE))
+    assert {"metrics", "models", "history", "ranking", "data", "fetch", "tables"} <= set(shares)
+    for name, share in shares.items():
+        assert float(share) >= 90, f"{name}: only {share} % of the mutants are killed"
+    assert len(rows(text)) == len(re.findall(r"^\| \d+ \|", text, flags=re.MULTILINE))
+    assert not [row for row, reason in rows(text) if len(reason.split()) < 3]
+
+
 def test_a_report_can_be_read_again(tmp_path):
     """A bar and several lines of the same look in a change must not break its row."""
     ran = mutants("x = a | b\ny = 'c'\n")

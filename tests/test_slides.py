@@ -110,13 +110,18 @@ def test_deck_is_accessible(decks, browser, path):
 
 @pytest.mark.slow
 def test_speaker_notes_open_in_a_window_of_their_own(decks, browser):
-    page = open_deck(browser, decks / "04_matrix_factorization.html", [])
+    path = next(path for path in NOTEBOOKS if path.stem.startswith("04"))
+    cells = nbformat.read(path, as_version=4).cells
+    # The first section with notes is the third slide.
+    written = next(cell.metadata.speaker_notes for cell in cells if "speaker_notes" in cell.metadata)
+    page = open_deck(browser, decks / f"{path.stem}.html", [])
     for _ in range(2):
         page.keyboard.press("Space")
     with page.context.expect_page() as opened:
         page.keyboard.press("s")
     notes = opened.value.locator(".speaker-controls-notes")
-    notes.get_by_text("5 minutes").wait_for()
+    notes.get_by_text(f"{written.minutes} minutes").wait_for()
+    assert written.ask[:20] in notes.inner_text()
     assert "Ask:" in notes.inner_text() and "Often wrong:" in notes.inner_text()
     page.context.close()
 
