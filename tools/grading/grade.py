@@ -1,46 +1,62 @@
 """Grade submissions: ``python -m tools.grading.grade FOLDER``, or ``make grade SUBMISSIONS=FOLDER``.
 
-``FOLDER`` holds a folder for each student, with exercise notebooks under their own names, for example
-``FOLDER/ada/02_one_hot.ipynb``. nbgrader puts our checks back in place of whatever became of them, runs
-each notebook in a fresh kernel and counts the points. Each kernel is locked in (``sandbox``). Nothing in
-``FOLDER`` is changed.
+``FOLDER`` holds a folder for each student, with exercise notebooks in it, for example
+``FOLDER/ada/02_one_hot.ipynb``, or what Moodle or Canvas exported. The student's answers are put into a
+fresh copy of our exercise (``intake``) and run in a closed room (``sandbox``), several at once. Nothing in
+``FOLDER`` is changed. What is known is kept at once: after Ctrl-C or a crash the same command goes on.
 
-Two tables are written: ``points.csv`` (a row for each student) and ``points_details.csv`` (a row for each
-check, with what it said).
+Written: ``points.csv`` (a row for each student), ``points_details.csv`` (a row for each check, with what it
+said), a page for each student in ``feedback/``, and tables for Moodle or Canvas when the folder came from
+there.
 """
 
 import argparse
 import contextlib
-import csv
+import hashlib
 import json
 import os
-import re
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_utils.fetch import data_dir
 from tools import ROOT
-from tools.grading import release, sandbox
+from tools.grading import intake, release, reports, sandbox
 
-import nbformat
-from nbgrader.utils import determine_grade
+import psutil
+from tqdm import tqdm
 
 CELL_SECONDS = 60
 NOTEBOOK_SECONDS = 600
-BIGGEST_SUBMISSION = 20_000_000  # bytes of one notebook
-BIGGEST_FILE = 200_000_000  # bytes that code may write into one file
-MEMORY = 16_000_000_000  # bytes of address space; TensorFlow reserves gigabytes that it never uses
-DETAILS = ("student", "notebook", "check", "points", "of", "note")
-STUDENT = re.compile(r"[\w.@+-]+( [\w.@+-]+)*")  # also names with blanks, but no path separators
+ROOM_MEMORY = 3_000_000_000  # bytes that one room seldom uses up; this many must be free for each
+WORDS = 300  # characters of one error in a note
+RULES = 1  # raise it when the same submission may get other points: what was graded before is graded again
+_stop = threading.Event()
 
 
-class Skipped(Exception):
-    """A notebook could not be run to its end. The message says why."""
+@dataclass
+class Outcome:
+    """What became of one notebook of one student."""
+
+    who: intake.Student
+    notebook: str
+    rows: list[dict]  # for each check: check, points, of, note
+    look: list[str] = field(default_factory=list)
+    code: list[intake.Step] = field(default_factory=list)
+    key: str = ""  # of the file and our exercise; empty when it must be graded again
+    kept: bool = False  # it was graded in an earlier run
+
+    @property
+    def points(self) -> int:
+        return sum(row["points"] for row in self.rows)
+
+    @property
+    def of(self) -> int:
+        return sum(row["of"] for row in self.rows)
 
 
 def grade(
@@ -48,244 +64,216 @@ def grade(
     only: str | None = None,
     cell_seconds: int = CELL_SECONDS,
     notebook_seconds: int = NOTEBOOK_SECONDS,
-) -> list[dict]:
-    """Grade every notebook of every student, one after the other.
+    jobs: int | None = None,
+    progress: Path | None = None,
+    each: Callable[[list[Outcome]], None] = lambda known: None,
+) -> list[Outcome]:
+    """Grade every notebook of every student.
 
     Args:
-        submissions: the folder with a folder for each student.
+        submissions: the folder with what was handed in.
         only: the name of one notebook, such as "02_one_hot"; all of them unless given.
         cell_seconds: the time limit of one cell.
         notebook_seconds: the time limit of one notebook.
+        jobs: how many notebooks at once; as many as cores and memory allow unless given.
+        progress: the file in which finished notebooks are kept, and from which they are taken.
+        each: is called with all that is known, after each notebook and at the end, also an early one.
 
     Returns:
-        One dictionary with the keys of ``DETAILS`` for each check of each solution notebook, students in the
-        order of their names. A notebook that is missing or could not be graded has 0 points and a note.
+        One outcome for each student and notebook, in the order of names. A notebook that is missing or could
+        not be graded has 0 points and a note in each row.
 
     Raises:
-        ValueError: when ``submissions`` holds no folder of a student, or there is no notebook ``only``.
+        ValueError: when ``submissions`` holds no student, or there is no notebook ``only``.
         sandbox.SandboxError: when this machine can't lock code in.
-        RuntimeError: when nbgrader can't use our own solution notebooks.
+        KeyboardInterrupt: after everything that is known was handed to ``each``.
     """
-    students = _students(submissions)
+    people = intake.students(submissions)
     sources = [path for path in release.solution_notebooks() if only in (None, path.stem)]
     if not sources:
         known = ", ".join(path.stem for path in release.solution_notebooks())
         raise ValueError(f"There is no solution notebook {only!r}. Choose one of: {known}.")
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="grade-") as temporary:
-        course = Path(temporary).resolve()
-        sandbox.check(course, hidden=release.SOLUTIONS)
-        _prepare(course, sources)
-        for student in students:
-            for path in sources:
-                note, points, notes = "", {}, {}
-                try:
-                    _run(course, submissions / student / path.name, student, cell_seconds, notebook_seconds)
-                    points, notes = _results(course, student, path.stem)
-                except Skipped as reason:
-                    note = str(reason)
-                checks = _checks(nbformat.read(path, as_version=4))
-                for check, of in checks:
-                    values = (student, path.stem, check, points.get(check, 0), of, notes.get(check, note))
-                    rows.append(dict(zip(DETAILS, values, strict=True)))
-                total = sum(points.values()), sum(of for _, of in checks)
-                print(f"{student}  {path.stem}  {total[0]} of {total[1]}  {note}".rstrip(), flush=True)
+    sandbox.check(hidden=release.SOLUTIONS)
+    exercises = [intake.exercise(path) for path in sources]
+    limits = sandbox.Limits(seconds=notebook_seconds)
+    kept, outcomes = _kept(progress), []
+    _stop.clear()
+
+    def work(who: intake.Student, exercise: intake.Exercise, file: Path | None, remark: str) -> Outcome:
+        try:
+            return _one(who, exercise, file, remark, cell_seconds, limits, kept)
+        except Exception as problem:  # one submission never stops the others
+            sentence = f"could not be graded here, look at it by hand: {type(problem).__name__}: {problem}"
+            return _nothing(who, exercise, sentence[:WORDS])
+
+    with ThreadPoolExecutor(jobs or _jobs()) as pool:
+        try:
+            waiting = []
+            for who in people:
+                chosen = intake.choose(who, exercises)
+                waiting += [pool.submit(work, who, one, *chosen[one.path.stem]) for one in exercises]
+            bar = tqdm(
+                as_completed(waiting), total=len(waiting), unit="notebook", disable=not sys.stderr.isatty()
+            )
+            for done in bar:
+                outcome = done.result()
+                outcomes.append(outcome)
+                if progress and outcome.key and not outcome.kept:
+                    _keep(progress, outcome)
+                first = next((row["note"] for row in outcome.rows if row["note"]), "")
+                words = f"{outcome.who.name}  {outcome.notebook}  {outcome.points} of {outcome.of}  {first}"
+                tqdm.write(_shown(words)[:160].rstrip(), file=sys.stdout)
+                each(outcomes)
+        finally:
+            _stop.set()  # ends what still runs, when this is an early end
+            pool.shutdown(cancel_futures=True)
+            outcomes.sort(key=lambda outcome: (people.index(outcome.who), outcome.notebook))
+            each(outcomes)
+    return outcomes
+
+
+def _jobs() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().available / ROOM_MEMORY)))
+
+
+def _shown(text: str) -> str:
+    """Return text that the terminal can show, on one line."""
+    coding = sys.stdout.encoding or "utf-8"
+    return " ".join(text.split()).encode(coding, "replace").decode(coding)
+
+
+def _one(
+    who: intake.Student,
+    exercise: intake.Exercise,
+    file: Path | None,
+    remark: str,
+    cell_seconds: int,
+    limits: sandbox.Limits,
+    kept: dict[str, dict],
+) -> Outcome:
+    """Grade one notebook of one student."""
+    if file is None:
+        return _nothing(who, exercise, remark)
+    try:
+        cells, content = intake.read(file)
+    except intake.Refused as reason:
+        return _nothing(who, exercise, " | ".join(filter(None, [str(reason), remark])))
+    graded = intake.compose(exercise, cells)
+    if remark:
+        graded.remarks[""].append(remark)
+    ours = [cell.source for cell in exercise.cells]
+    stamp = [content, RULES, exercise.path.stem, ours, exercise.checks, cell_seconds, limits.seconds, remark]
+    key = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()
+    outcome = Outcome(who, exercise.path.stem, [], graded.look, graded.code, key)
+    if key in kept:
+        outcome.rows, outcome.kept = kept[key]["rows"], True
+        return outcome
+    data = data_dir().resolve()
+    job = {
+        "do": "execute",
+        "cells": [step.source for step in graded.steps],
+        "cell_seconds": cell_seconds,
+        "environment": {"COURSE_DATA_DIR": str(data), "PYTHONPATH": "/course"},
+    }
+    # Python would find our own course_utils by listing the repository; here it finds nothing else.
+    readable = {data: data, ROOT / "course_utils": "/course/course_utils"}
+    result = sandbox.run(job, readable, limits, _stop)
+    outcome.rows = score(exercise, graded, result)
+    if result.again:
+        outcome.key = ""
+    return outcome
+
+
+def _nothing(who: intake.Student, exercise: intake.Exercise, reason: str) -> Outcome:
+    rows = [{"check": name, "points": 0, "of": of, "note": reason} for name, of in exercise.checks]
+    return Outcome(who, exercise.path.stem, rows)
+
+
+def score(exercise: intake.Exercise, graded: intake.Graded, result: sandbox.Result) -> list[dict]:
+    """Return a row for each check: its points, and in words why they are missing."""
+    done, died, started = {}, False, False
+    for line in result.lines:
+        try:
+            report = json.loads(line)
+            started, died = started or "started" in report, died or "died" in report
+            if "cell" in report:
+                done[int(report["cell"])] = [(str(one["name"]), str(one["says"])) for one in report["errors"]]
+        except (ValueError, TypeError, KeyError):
+            continue  # half a line, because the room came down
+    if result.stopped:
+        reason = f"stopped: {result.stopped}"
+    elif died or started:
+        reason = "the kernel died: the code ended its own process, or used too much memory"
+    else:
+        result.again = True
+        reason = f"could not be run here, grade it again: {result.errors.strip()[-WORDS:] or 'no reason given'}"
+    worth, rows, before = dict(exercise.checks), [], list(graded.remarks.get("", []))
+    for number, step in enumerate(graded.steps):
+        errors = done.get(number)
+        if step.kind == "answer":
+            before += [sentence for sentence in graded.remarks.pop(step.name, []) if sentence not in before]
+        if step.kind != "check":
+            name = step.name or "a cell of the student's own"
+            before += [f"{name}: {_sentence(*error)}" for error in errors or []]
+            continue
+        before += graded.remarks.pop(step.name, [])
+        said = [reason] if errors is None else [_sentence(*error) for error in errors]
+        points = worth[step.name] if errors == [] else 0
+        rows.append(
+            {"check": step.name, "points": points, "of": worth[step.name], "note": " | ".join(before + said)}
+        )
+        before = []
     return rows
 
 
-def _students(submissions: Path) -> list[str]:
-    """Return the names of the students' folders."""
-    example = "Expected a folder for each student, as in SUBMISSIONS/ada/02_one_hot.ipynb."
-    if not submissions.is_dir():
-        raise ValueError(f"{submissions} is no folder. {example}")
-    names = sorted(path.name for path in submissions.iterdir() if path.is_dir() and path.name[0] != ".")
-    if not names:
-        raise ValueError(f"{submissions} holds no folders. {example}")
-    bad = [name for name in names if not STUDENT.fullmatch(name) or (submissions / name).is_symlink()]
-    if bad:
-        raise ValueError(
-            f"Rename {bad}: a student's folder is no link, and its name has letters, digits, . _ @ + -"
-        )
-    return names
+def _sentence(name: str, says: str) -> str:
+    """Return what an error says in words; never nothing."""
+    says = " ".join(says.split())[:WORDS]
+    if name in ("AssertionError", "Timeout") and says:
+        return says
+    return f"{name}: {says}" if says else f"{name} without a message"
 
 
-def _prepare(course: Path, sources: list[Path]) -> None:
-    """Build nbgrader's folder, with every solution notebook as an assignment of its own."""
-    _configure(course, CELL_SECONDS)
-    for path in sources:
-        folder = course / "source" / path.stem
-        folder.mkdir(parents=True)
-        shutil.copy(path, folder)
-        try:
-            _nbgrader(course, ["generate_assignment", path.stem, "--create", "--force"], NOTEBOOK_SECONDS)
-        except Skipped as reason:
-            raise RuntimeError(f"solutions/{path.name}: {reason}") from reason
+def _kept(progress: Path | None) -> dict[str, dict]:
+    """Return {key: what is known} from an earlier run."""
+    found = {}
+    if progress and progress.exists():
+        for line in progress.read_text("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line may be half written
+                known = json.loads(line)
+                found[known["key"]] = known
+    return found
 
 
-def _configure(course: Path, cell_seconds: int) -> None:
-    """Write nbgrader's settings."""
-    stopped = f"this cell ran longer than {cell_seconds} s and was stopped"
-    timeout = {"ename": "Timeout", "evalue": stopped, "traceback": [stopped]}
-    # The room has no network: nbgrader and the kernel talk through files in it.
-    (course / "nbgrader_config.py").write_text(
-        f"""c = get_config()
-c.ClearSolutions.code_stub = {{"python": {release.STUB!r}}}
-c.Execute.kernel_name = "graded"
-c.Execute.timeout = {cell_seconds}
-c.Execute.error_on_timeout = {timeout!r}
-c.KernelManager.transport = "ipc"
-c.KernelManager.connection_file = {str(course / "room" / "kernel.json")!r}
-"""
-    )
-
-
-def _run(course: Path, submission: Path, student: str, cell_seconds: int, notebook_seconds: int) -> None:
-    """Run one submission; ``course / "autograded"`` holds the result then.
-
-    Raises:
-        Skipped: when there is nothing to run, or it did not run to its end.
-    """
-    if not os.path.lexists(submission):
-        raise Skipped("not handed in")
-    if submission.is_symlink() or not submission.is_file():
-        raise Skipped("no file of its own: links are not followed")
-    if submission.stat().st_size > BIGGEST_SUBMISSION:
-        raise Skipped(f"larger than {BIGGEST_SUBMISSION / 1e6:.0f} MB: clear its outputs and hand it in again")
-    try:
-        nbformat.validate(nbformat.read(submission, as_version=4))
-    except Exception as problem:  # a broken file can cause anything
-        raise Skipped(f"no notebook: {type(problem).__name__}") from problem
-    target = course / "submitted" / student / submission.stem
-    target.mkdir(parents=True)
-    shutil.copyfile(submission, target / submission.name)
-    _configure(course, cell_seconds)
-    with _room(course):
-        words = ["autograde", submission.stem, "--student", student, "--create", "--force"]
-        _nbgrader(course, words, notebook_seconds)
-
-
-@contextlib.contextmanager
-def _room(course: Path) -> Iterator[None]:
-    """Make a fresh folder for one kernel, and describe the kernel "graded", which is locked into it."""
-    room, data = course / "room", data_dir().resolve()
-    shutil.rmtree(room, ignore_errors=True)
-    (room / "lib").mkdir(parents=True)
-    # Python would find our own course_utils by listing the repository; a copy shows nothing else.
-    shutil.copytree(ROOT / "course_utils", room / "lib" / "course_utils")
-    program = ["/usr/bin/env", f"COURSE_DATA_DIR={data}", f"PYTHONPATH={room / 'lib'}"]
-    program += [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    kernel = {
-        "argv": sandbox.command(room, [data], program),
-        "display_name": "graded",
-        "language": "python",
-        "interrupt_mode": "message",  # a signal would end bubblewrap; a message reaches the kernel in it
+def _keep(progress: Path, outcome: Outcome) -> None:
+    """Add what is known about one notebook to the file, and see that it is on the disk."""
+    known = {
+        "key": outcome.key,
+        "student": outcome.who.name,
+        "notebook": outcome.notebook,
+        "rows": outcome.rows,
     }
-    folder = course / "kernels" / "graded"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kernel.json").write_text(json.dumps(kernel))
-    try:
-        yield
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-
-
-def _nbgrader(course: Path, words: list[str], seconds: int) -> None:
-    """Run a command of nbgrader in ``course``, with an environment that holds nothing of ours.
-
-    Raises:
-        Skipped: when it fails or takes longer than ``seconds``.
-    """
-    # nbgrader calls alembic, its database's tool, by name.
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8"}
-    environment |= {"HOME": str(course), "JUPYTER_PATH": str(course)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nbgrader", *words],
-        cwd=course,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        preexec_fn=_limit,
-    )
-    try:
-        _, log = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise Skipped(f"stopped: it ran longer than {seconds} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # bubblewrap and all in it end with their parent
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.returncode and "DeadKernelError" in log:
-        raise Skipped("the kernel died: the code ended its own process, or used too much memory")
-    if process.returncode:
-        errors = re.findall(r"^\s*([\w.]+Error: .*)$", log, re.MULTILINE) or ["no reason given"]
-        raise Skipped(f"nbgrader failed: {errors[-1][:200]}")
-
-
-def _limit() -> None:
-    import resource  # only where bubblewrap is: Windows has no such module
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BIGGEST_FILE, BIGGEST_FILE))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _checks(notebook: nbformat.NotebookNode) -> list[tuple[str, int]]:
-    """Return (name, points) of every check of a solution notebook."""
-    marks = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
-    return [(mark["grade_id"], mark["points"]) for mark in marks if mark.get("grade")]
-
-
-def _results(course: Path, student: str, name: str) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the points of every check, and for those that failed what they and the code before them said."""
-    points, notes, before = {}, {}, []
-    notebook = nbformat.read(course / "autograded" / student / name / f"{name}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        mark = cell.metadata.get("nbgrader", {"grade": False, "grade_id": "a cell of their own"})
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        said = [f"{mark['grade_id']}: {error.ename}: {error.evalue}"[:300] for error in errors]
-        if mark["grade"]:
-            points[mark["grade_id"]] = round(determine_grade(cell)[0])
-            notes[mark["grade_id"]] = " | ".join([*before, *said]) if said else ""
-            before = []
-        else:
-            before += said
-    return points, notes
-
-
-def write(rows: list[dict], out: Path) -> tuple[Path, Path]:
-    """Write both tables, each whole or not at all: ``out`` and, beside it, the one with every check."""
-    names = list(dict.fromkeys(row["notebook"] for row in rows))
-    summary = []
-    for student in dict.fromkeys(row["student"] for row in rows):
-        mine = [row for row in rows if row["student"] == student]
-        points = {name: sum(row["points"] for row in mine if row["notebook"] == name) for name in names}
-        total = {"total": sum(points.values()), "of": sum(row["of"] for row in mine)}
-        summary.append({"student": student} | points | total)
-    details = out.with_name(f"{out.stem}_details.csv")
-    for path, table, columns in (
-        (details, rows, DETAILS),
-        (out, summary, ("student", *names, "total", "of")),
-    ):
-        beside = path.with_suffix(".part")
-        with open(beside, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(table)
-        os.replace(beside, path)
-    return out, details
+    with open(progress, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a line that a crash cut off
+                file.write(b"\n")
+        file.write(json.dumps(known).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def main(arguments: list[str]) -> int:
-    """Grade what the command line names; return 2 when that is impossible."""
+    """Grade what the command line names; return 2 when that is impossible, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m tools.grading.grade", description=__doc__.splitlines()[0])
     parser.add_argument("submissions", type=Path, help="the folder with a folder for each student")
     parser.add_argument("--only", help="grade one notebook, for example 02_one_hot")
     parser.add_argument("--out", type=Path, default=Path("points.csv"), help="the table to write (points.csv)")
+    parser.add_argument(
+        "--jobs", type=int, help="how many notebooks at once (as many as cores and memory allow)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="grade again what was graded before")
     parser.add_argument(
         "--cell-seconds", type=int, default=CELL_SECONDS, help="time limit of a cell (%(default)s)"
     )
@@ -293,13 +281,37 @@ def main(arguments: list[str]) -> int:
         "--notebook-seconds", type=int, default=NOTEBOOK_SECONDS, help="time limit of a notebook (%(default)s)"
     )
     chosen = parser.parse_args(arguments)
+    progress = chosen.out.with_name(f"{chosen.out.stem}_progress.jsonl")
+    known, last = [], time.monotonic()
+
+    def each(now: list[Outcome]) -> None:
+        nonlocal last
+        known[:] = now
+        if time.monotonic() > last + 5:
+            with contextlib.suppress(OSError):  # a spreadsheet may hold the table open; the end tells
+                reports.tables(known, chosen.out)
+            last = time.monotonic()
+
     try:
-        rows = grade(chosen.submissions, chosen.only, chosen.cell_seconds, chosen.notebook_seconds)
-        written = write(rows, chosen.out)
+        if chosen.fresh:
+            progress.unlink(missing_ok=True)
+        start = time.monotonic()
+        options = (chosen.only, chosen.cell_seconds, chosen.notebook_seconds, chosen.jobs, progress)
+        grade(chosen.submissions, *options, each)
+        written = reports.write(known, chosen.out)
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            reports.write(known, chosen.out)
+        print("\nStopped. Nothing is lost: the same command goes on from here.", file=sys.stderr)
+        return 130
     except (ValueError, OSError, RuntimeError) as problem:
         print(problem, file=sys.stderr)
+        if known:
+            print("Nothing is lost: run the same command again.", file=sys.stderr)
         return 2
-    print("Written:", *written)
+    before = sum(outcome.kept for outcome in known)
+    kept = f", {before} of them before" if before else ""
+    print(f"{len(known)} notebooks{kept}, {time.monotonic() - start:.0f} s. Written:", *written)
     return 0
 
 
