@@ -1,4 +1,4 @@
-"""The checks that several modules share, and the error of data that can't be used."""
+"""The checks that several modules share, the error of data that can't be used, and how exercises report."""
 
 import operator
 
@@ -33,3 +33,27 @@ def known_id(value: int, largest: int, kind: str) -> int:
     if not 1 <= number <= largest:
         raise ValueError(f"Unknown {kind} {number}: the ids go from 1 to {largest}.")
     return number
+
+
+def short_messages() -> None:
+    """Let a check that fails in a notebook say its sentence alone, without the traceback.
+
+    Only an ``assert`` of the cell itself becomes short. An error elsewhere, or an assert without a message, is
+    shown with its traceback as always: there it helps.
+    """
+    from IPython import get_ipython  # only notebooks need it
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.set_custom_exc((AssertionError,), _show_shortly)
+
+
+def _show_shortly(shell, kind, error, trace, tb_offset=None):
+    """Show an AssertionError as ``short_messages`` says; IPython calls it with these arguments."""
+    last = trace
+    while last.tb_next:
+        last = last.tb_next
+    # IPython calls the code of a cell by the one or the other.
+    if str(error) and last.tb_frame.f_code.co_name.startswith(("<module>", "<cell line")):
+        error._render_traceback_ = lambda: [f"Not yet: {error}"]
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)

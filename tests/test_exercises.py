@@ -8,6 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from course_utils.checks import short_messages
 from tools.course import ROOT, course_notebooks
 from tools.exercise_rules import BEGIN, END, exercise_problems
 from tools.grading import release
@@ -15,11 +16,11 @@ from tools.patience import patience
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 SOLUTIONS = release.solution_notebooks()
-SCREEN = 40  # lines
 
 
 def named(paths):
@@ -57,6 +58,43 @@ def test_student_version_gives_nothing_away(path):
         for region in re.findall(rf"{BEGIN}\n(.*?){END}", cell.source, re.DOTALL):
             code = [line.strip() for line in region.splitlines() if len(line.strip()) > 15]
             assert not any(line in text for line in code), f"the student version still holds {code}"
+
+
+@pytest.mark.parametrize("path", **named(SOLUTIONS))
+def test_checks_are_folded_and_let_run_all_go_on(path):
+    cells = nbformat.read(release.EXERCISES / path.name, 4).cells
+    checks = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert checks and all(cell.metadata.jupyter.source_hidden for cell in checks)
+    assert all({"check", "raises-exception"} <= set(cell.metadata.tags) for cell in checks)
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    assert "short_messages()" in first.source and first.metadata.jupyter.source_hidden
+    shown = [cell for cell in cells if cell.cell_type == "code" and "jupyter" not in cell.metadata]
+    assert len(shown) == sum(cell.cell_type == "code" for cell in cells) - len(checks) - 1
+
+
+@pytest.mark.parametrize(
+    "code, shown",
+    [
+        ("assert 1 == 2, 'One is not two.'", "Not yet: One is not two."),
+        ("x = 1\nfor y in (1, 2):\n    assert x == y, 'One is not two.'", "Not yet: One is not two."),
+        ("assert 1 == 2", "Traceback"),
+        ("def f():\n    assert 1 == 2, 'One is not two.'\nf()", "Traceback"),
+        ("1 / 0", "Traceback"),
+    ],
+)
+def test_only_the_assert_of_a_check_is_short(code, shown, monkeypatch):
+    shell = InteractiveShell()
+    said = []
+    monkeypatch.setattr(shell, "_showtraceback", lambda kind, error, lines: said.append("\n".join(lines)))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    short_messages()
+    result = shell.run_cell(code)
+    assert not result.success and len(said) == 1
+    assert said[0] == shown if shown.startswith("Not yet") else shown in said[0]
+
+
+def test_short_messages_need_no_notebook():
+    short_messages()
 
 
 @pytest.mark.slow
@@ -99,7 +137,7 @@ def test_untouched_and_wrong_answers_get_a_helpful_message(path):
         error = errors[0]
         assert error.ename == "AssertionError", f"{error.ename}: {error.evalue}\n{cell.source}"
         assert len(error.evalue) >= 20 and " " in error.evalue, f"too short to help: {error.evalue!r}"
-        assert len("\n".join(error.traceback).splitlines()) <= SCREEN, "the traceback fills more than a screen"
+        assert error.traceback == [f"Not yet: {error.evalue}"], "one sentence, no traceback"
         if message != "untouched":
             assert message in error.evalue, f"expected {message!r}, got {error.evalue!r}"
 

@@ -1,7 +1,8 @@
 """Make ``exercises/`` from ``solutions/``: ``python -m tools.grading.release``, or ``make exercises``.
 
 nbgrader does the work. It takes out what stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION``, the
-outputs and the execution counts. The student versions are never edited by hand.
+outputs and the execution counts. Checks are folded, and one that fails says a sentence and lets Run All go on.
+The student versions are never edited by hand.
 """
 
 import os
@@ -16,6 +17,11 @@ from nbgrader.preprocessors import CheckCellMetadata, ClearOutput, ClearSolution
 from traitlets.config import Config
 
 STUB = "# YOUR CODE HERE"  # nbgrader's own stub raises an error; ours runs, and the check explains
+SHORT = """# A check that fails says what to mend in one sentence.
+from course_utils.checks import short_messages
+
+short_messages()"""
+FOLDED = {"jupyter": {"source_hidden": True}}
 
 
 def solution_notebooks() -> list[Path]:
@@ -35,7 +41,21 @@ def student_version(path: Path) -> nbformat.NotebookNode:
     resources = ResourcesDict()
     for step in (CheckCellMetadata, LockCells, ClearSolutions, ClearOutput):
         notebook, resources = step(config=config).preprocess(notebook, resources)
+    _fold_checks(notebook)
     return notebook
+
+
+def _fold_checks(notebook: nbformat.NotebookNode) -> None:
+    """Fold every check, let Run All go on after it, and begin with the cell that makes its messages short."""
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            # JupyterLab runs what follows a cell with this tag, whatever the cell does.
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "raises-exception"]
+            cell.metadata.update(FOLDED)
+    first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    mark = {"grade_id": "short_messages", "grade": False, "solution": False, "locked": True, "task": False}
+    about = FOLDED | {"deletable": False, "editable": False, "nbgrader": mark | {"schema_version": 3}}
+    notebook.cells.insert(first, nbformat.v4.new_code_cell(SHORT, id="short-messages", metadata=about))
 
 
 def write_student_version(path: Path, folder: Path = EXERCISES) -> Path:
