@@ -38,8 +38,8 @@ def known_id(value: int, largest: int, kind: str) -> int:
 def short_messages() -> None:
     """Let a check that fails in a notebook say its sentence alone, without the traceback.
 
-    Only an ``assert`` of the cell itself becomes short. An error elsewhere, or an assert without a message, is
-    shown with its traceback as always: there it helps.
+    Only an ``assert`` with a message in the notebook itself becomes short. Other errors, and those of a library,
+    are shown with their traceback as always: there it helps.
     """
     from IPython import get_ipython  # only notebooks need it
 
@@ -53,7 +53,6 @@ def _show_shortly(shell, kind, error, trace, tb_offset=None):
     last = trace
     while last.tb_next:
         last = last.tb_next
-    # IPython calls the code of a cell by the one or the other.
-    if str(error) and last.tb_frame.f_code.co_name.startswith(("<module>", "<cell line")):
+    if str(error) and last.tb_frame.f_globals is shell.user_global_ns:
         error._render_traceback_ = lambda: [f"Not yet: {error}"]
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)

@@ -262,3 +262,24 @@ def test_a_cell_runs_on_a_live_slide(lab, browser):
     page.keyboard.press("Control+Enter")  # runs it and stays on the slide
     cell.locator(".jp-OutputArea-output", has_text="42").wait_for()
     page.context.close()
+
+
+def test_an_exercise_runs_to_its_end_whatever_its_checks_say(lab, browser):
+    """An untouched exercise: its checks are folded, each says one sentence, and Run All reaches the last cell."""
+    copy = lab[0] / "notebooks" / "exercise.ipynb"
+    shutil.copy(ROOT / "exercises" / "01_ratings.ipynb", copy)
+    page, outside = open_notebook(browser, lab, copy.name, viewport=TALL)
+    notebook = run_and_save(page, copy, LIMIT)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "Not every cell has run."
+    checks = [cell for cell in code if cell.metadata.nbgrader.grade]
+    for cell in checks:
+        assert [output.traceback[0][:9] for output in cell.outputs] == ["Not yet: "], cell.outputs
+    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)")
+    first = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").first
+    first.wait_for()
+    assert first.inner_text().strip().startswith("Not yet: ") and "Traceback" not in first.inner_text()
+    assert first.bounding_box()["height"] < 80, "one sentence"
+    assert page.locator(".jp-InputPlaceholder").count() >= 2, "The checks should be folded."
+    assert outside == []
+    page.context.close()

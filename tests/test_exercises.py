@@ -78,11 +78,12 @@ def test_checks_are_folded_and_let_run_all_go_on(path):
         ("assert 1 == 2, 'One is not two.'", "Not yet: One is not two."),
         ("x = 1\nfor y in (1, 2):\n    assert x == y, 'One is not two.'", "Not yet: One is not two."),
         ("assert 1 == 2", "Traceback"),
-        ("def f():\n    assert 1 == 2, 'One is not two.'\nf()", "Traceback"),
+        ("def f():\n    assert 1 == 2, 'One is not two.'\nf()", "Not yet: One is not two."),
+        ("import numpy as np\nnp.testing.assert_equal(1, 2)", "Traceback"),
         ("1 / 0", "Traceback"),
     ],
 )
-def test_only_the_assert_of_a_check_is_short(code, shown, monkeypatch):
+def test_only_an_assert_of_the_notebook_is_short(code, shown, monkeypatch):
     shell = InteractiveShell()
     said = []
     monkeypatch.setattr(shell, "_showtraceback", lambda kind, error, lines: said.append("\n".join(lines)))

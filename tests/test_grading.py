@@ -161,9 +161,10 @@ time.sleep(1000)
 """
 STDERR = """
 import sys, warnings
-warnings.warn("this is only a warning")
-print("10%|#", file=sys.stderr)
-a = 11
+def n(k):
+    warnings.warn("this is only a warning")
+    print("10%|#", file=sys.stderr)
+    return 2 * k
 """
 
 
@@ -231,7 +232,7 @@ def graded(course, tmp_path_factory):
     hand_in("endless", RIGHT | {"a": "while True:\n    pass"})
     hand_in("cheater", {"n": RIGHT["n"]}, spoil_checks)
     hand_in("copies", RIGHT, copy_cells)
-    hand_in("warns", RIGHT | {"a": STDERR}, lambda n: n.metadata.kernelspec.update(name="conda-env-x"))
+    hand_in("warns", RIGHT | {"n": STDERR}, lambda n: n.metadata.kernelspec.update(name="conda-env-x"))
     hand_in("=1+1", RIGHT | {"a": "def f():\n    return f()\nf()"})
     hand_in(unicodedata.normalize("NFD", "Zoë 김"), RIGHT | {"a": FLOOD})
     hand_in("Müller, Anna_4711_assignsubmission_file", RIGHT | {"a": DEEP})
