@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab quick test data notebooks exercises grade slides site stick bench format pins clean
+.PHONY: help setup tools lab quick test data notebooks exercises grade release slides site stick bench format pins clean
 
 PY := .venv/bin/python
 # The Python that set-up runs with: the one in .venv, or the first on the PATH that TensorFlow supports. PYTHON=/path/to/python
@@ -50,6 +50,9 @@ exercises: data tools ## execute the solutions and make the exercises from them
 SUBMISSIONS ?= submissions
 grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
 	$(PY) -m tools.grading.grade "$(SUBMISSIONS)"
+
+release: setup ## write build/course-for-students.zip: the course without solutions and links to them
+	@$(PY) -m tools.grading.student_copy
 
 slides: tools ## write one offline deck a notebook into build/slides
 	$(PY) -m tools.slides

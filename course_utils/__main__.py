@@ -38,7 +38,7 @@ def lab_environment() -> dict[str, str]:
     """Return the environment for JupyterLab: it finds the course's own settings in ``.jupyter/``.
 
     They switch off the question about news and the look-up of newer releases: the versions are pinned, and a
-    class room may have no network.
+    class room may have no network. They hide nbgrader's buttons, which students have no use for.
     """
     paths = [str(ROOT / ".jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
     return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, paths))}

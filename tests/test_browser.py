@@ -281,5 +281,7 @@ def test_an_exercise_runs_to_its_end_whatever_its_checks_say(lab, browser):
     assert first.inner_text().strip().startswith("Not yet: ") and "Traceback" not in first.inner_text()
     assert first.bounding_box()["height"] < 80, "one sentence"
     assert page.locator(".jp-InputPlaceholder").count() >= 2, "The checks should be folded."
+    for words in ("Nbgrader", "Create Assignment", "Validate"):
+        assert page.get_by_text(words).count() == 0, f"nbgrader's {words!r} is for instructors."
     assert outside == []
     page.context.close()

@@ -123,6 +123,7 @@ def grade(
                 first = next((row["note"] for row in outcome.rows if row["note"]), "")
                 words = f"{outcome.who.name}  {outcome.notebook}  {outcome.points} of {outcome.of}  {first}"
                 tqdm.write(_shown(words)[:160].rstrip(), file=sys.stdout)
+                sys.stdout.flush()
                 each(outcomes)
         finally:
             _stop.set()  # ends what still runs, when this is an early end
