@@ -265,7 +265,7 @@ def test_a_cell_runs_on_a_live_slide(lab, browser):
 
 
 def test_an_exercise_runs_to_its_end_whatever_its_checks_say(lab, browser):
-    """An untouched exercise: its checks are folded, each says one sentence, and Run All reaches the last cell."""
+    """An untouched exercise: checks are folded, each says one sentence, Run All reaches the last cell."""
     copy = lab[0] / "notebooks" / "exercise.ipynb"
     shutil.copy(ROOT / "exercises" / "01_ratings.ipynb", copy)
     page, outside = open_notebook(browser, lab, copy.name, viewport=TALL)

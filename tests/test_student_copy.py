@@ -56,7 +56,7 @@ def test_there_is_no_solution_and_no_history(copied):
 
 def test_no_text_leads_to_a_solution_and_every_link_leads_somewhere(copied):
     for path, text in texts(copied):
-        assert "solutions" not in text.replace("solutions of equations", ""), (path.name, text)
+        assert "solutions" not in text, (path.name, text)
         found = [sentence for sentence in broken_links(text, path) if "which does not exist" in sentence]
         assert not found, (path.name, found)
 
@@ -73,7 +73,9 @@ def test_it_can_be_set_up(copied):
     """What `make lab` calls first works without the folders that are left out."""
     environment = {**os.environ, "PYTHONPATH": ""}
     for words in (["-m", "tools.setup", "--fits"], ["-c", "import course_utils.__main__, tools.stick"]):
-        done = subprocess.run([sys.executable, *words], cwd=copied, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *words], cwd=copied, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -84,6 +86,6 @@ def test_a_text_that_still_names_solutions_is_refused(tmp_path):
     git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
         subprocess.run([*git, *words], check=True)
-    with pytest.raises(ValueError, match="README.md still names solutions/"):
+    with pytest.raises(ValueError, match="README.md still names solutions"):
         student_copy.make(tmp_path / "x.zip", repository)
     assert not (tmp_path / "x.zip").exists()
