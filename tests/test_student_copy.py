@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -89,3 +90,36 @@ def test_a_text_that_still_names_solutions_is_refused(tmp_path):
     with pytest.raises(ValueError, match="README.md still names solutions"):
         student_copy.make(tmp_path / "x.zip", repository)
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_students_can_pull_after_they_ran_notebooks(tmp_path):
+    """The three commands of README.md, with changes on both sides in a notebook and in an exercise."""
+    row = next(line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if "git stash" in line)
+    commands = re.findall(r"`(git (?:stash|pull|restore)[^`]*)`", row.partition("| Running")[2])
+    assert len(commands) == 3
+
+    def run(folder, *words):
+        git = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
+        git |= {"GIT_COMMITTER_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
+        return subprocess.run(words, cwd=folder, check=False, capture_output=True, env=os.environ | git)
+
+    course, student = tmp_path / "course", tmp_path / "student"
+    for name in ("notebooks/n.ipynb", "exercises/mine.ipynb", "exercises/other.ipynb"):
+        (course / name).parent.mkdir(parents=True, exist_ok=True)
+        (course / name).write_text("old\n")
+    run(course, "git", "init", "--quiet")
+    run(course, "git", "add", ".")
+    run(course, "git", "commit", "--quiet", "-m", "old")
+    run(tmp_path, "git", "clone", "--quiet", str(course), str(student))
+    for path in course.glob("*/*.ipynb"):
+        path.write_text("new\n")
+    run(course, "git", "commit", "--quiet", "-am", "new")
+    (student / "notebooks" / "n.ipynb").write_text("run\n")
+    (student / "exercises" / "mine.ipynb").write_text("my answer\n")
+    assert run(student, "git", "pull").returncode, "This is what the row is about."
+    for command in commands:
+        done = run(student, "bash", "-c", command)
+        assert done.returncode == 0, (command, done.stderr)
+    assert (student / "notebooks" / "n.ipynb").read_text() == "new\n"
+    assert (student / "exercises" / "mine.ipynb").read_text() == "my answer\n"
+    assert (student / "exercises" / "other.ipynb").read_text() == "new\n"
