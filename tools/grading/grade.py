@@ -110,7 +110,7 @@ def grade(
         try:
             waiting = []
             for who in people:
-                chosen = intake.choose(who, exercises)
+                chosen = _choose(who, exercises)
                 waiting += [pool.submit(work, who, one, *chosen[one.path.stem]) for one in exercises]
             bar = tqdm(
                 as_completed(waiting), total=len(waiting), unit="notebook", disable=not sys.stderr.isatty()
@@ -131,6 +131,14 @@ def grade(
             outcomes.sort(key=lambda outcome: (people.index(outcome.who), outcome.notebook))
             each(outcomes)
     return outcomes
+
+
+def _choose(who: intake.Student, exercises: list[intake.Exercise]) -> dict[str, tuple[Path | None, str]]:
+    try:
+        return intake.choose(who, exercises)
+    except Exception as problem:  # as above
+        sentence = f"could not be read here, look at it by hand: {type(problem).__name__}: {problem}"
+        return {one.path.stem: (None, sentence[:WORDS]) for one in exercises}
 
 
 def _jobs() -> int:
@@ -294,6 +302,7 @@ def main(arguments: list[str]) -> int:
             last = time.monotonic()
 
     try:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
         if chosen.fresh:
             progress.unlink(missing_ok=True)
         start = time.monotonic()
