@@ -514,6 +514,20 @@ def test_an_honest_answer_is_found_whatever_happened_to_its_cell(exercise, chang
     assert remark in said and bool(remark) == bool(said), said
 
 
+def test_a_copy_after_the_check_is_an_experiment(exercise):
+    """Run All checked the first one, and so does grading."""
+
+    def change(notebook):
+        copied = copy.deepcopy(notebook.cells[at(notebook, "a")])
+        copied.source, copied.id = "a = 'what if?'", "copied"
+        notebook.cells.insert(at(notebook, "check_a") + 1, copied)
+
+    found = composed(exercise, RIGHT, change)
+    assert [step.source for step in found.steps if step.name == "a"] == [RIGHT["a"]]
+    kinds = [kind for kind, _, _ in runs(found)]
+    assert kinds == ["given", "given", "answer", "check", "own", "answer", "check"]
+
+
 def test_cells_of_the_student_run_where_they_stood(exercise):
     def change(notebook):
         notebook.cells.insert(at(notebook, "a"), new_code_cell("b = 5"))

@@ -200,7 +200,7 @@ def choose(who: Student, exercises: list[Exercise]) -> dict[str, tuple[Path | No
     # A file under another name belongs to the notebook whose answer cells it has.
     for path in nameless:
         try:
-            ids = {mark(cell).get("grade_id") for cell in read(path)[0]}
+            ids = {mark(cell)["grade_id"] for cell in read(path)[0] if mark(cell)}
         except (Refused, OSError):
             continue
         hits = {one.path.stem: len(ids & {mark(cell)["grade_id"] for cell in one.cells}) for one in exercises}
@@ -313,16 +313,28 @@ def compose(exercise: Exercise, cells: list[dict]) -> Graded:
     answers: dict[str, list[str]] = {name: [] for name in exercise.names}
     own: dict[str, list[str]] = {}  # {our cell: code that the student added after it}
     remarks: dict[str, list[str]] = {"": []}
-    seen, place = Counter(), ""
+    stubs = {name: _text(ours[name].source) for name in answers}
+    # {check: the answer cell before it}, and which answers were followed by a check of theirs.
+    answer_of, last = {}, None
+    for name, cell in ours.items():
+        last = name if name in answers else last
+        if mark(cell).get("grade") and last:
+            answer_of[name] = last
+    checked, seen, place = Counter(), Counter(), ""
     for cell in cells:
         name = mark(cell).get("grade_id")
         if name not in ours:
-            name = by_id.get(cell["id"] if isinstance(cell["id"], str) else None) or by_text.get(
-                _text(cell["source"])
-            )
+            name = by_id.get(str(cell["id"])) or by_text.get(_text(cell["source"]))
+        seen[name] += 1
+        if name in answers and checked[name] and any(_text(text) != stubs[name] for text in answers[name]):
+            # It was answered and checked already: what comes later is an experiment, or a copy.
+            if cell["source"] not in answers[name] and _text(cell["source"]) != stubs[name]:
+                own.setdefault(place, []).append(cell["source"])
+            continue
         if name is not None:
             place = name
-            seen[name] += 1
+        if belongs := answer_of.get(name):
+            checked[belongs] = True
         if name in answers:
             answers[name].append(cell["source"])
             if cell["cell_type"] != "code":
@@ -339,8 +351,7 @@ def compose(exercise: Exercise, cells: list[dict]) -> Graded:
             own.setdefault(place, []).append(cell["source"])
 
     for name, sources in answers.items():
-        stub = _text(ours[name].source)
-        written = list(dict.fromkeys(source for source in sources if _text(source) != stub))
+        written = list(dict.fromkeys(source for source in sources if _text(source) != stubs[name]))
         if not written:
             for after in list(own):
                 mine = [source for source in own[after] if bound(source) & exercise.names[name]]
@@ -368,13 +379,11 @@ def compose(exercise: Exercise, cells: list[dict]) -> Graded:
             steps.append(Step(cell.source, "check" if mark(cell).get("grade") else "given", name))
         steps += [Step(source, "own", "") for source in own.get(name, [])]
     given = set().union(*(bound(step.source) for step in steps if step.kind == "given"))
-    unchanged = {_text(cell.source) for cell in exercise.cells}
-    written = [
-        step.source for step in steps if step.kind in ("answer", "own") and _text(step.source) not in unchanged
-    ]
-    return Graded(
-        steps, remarks, list(dict.fromkeys(flag for source in written for flag in flags(source, given)))
-    )
+    graded = Graded(steps, remarks, [])
+    for step in graded.code:
+        if _text(step.source) not in by_text:  # ours, as it was handed out
+            graded.look += [flag for flag in flags(step.source, given) if flag not in graded.look]
+    return graded
 
 
 def _text(source: str) -> str:
