@@ -552,7 +552,7 @@ def test_what_is_missing_is_named(exercise):
         ("get_ipython().input_transformers_cleanup.append(f)", "get_ipython"),
         ("import builtins", "import builtins"),
         ("from inspect import stack", "import inspect"),
-        ("import os, sys as s", "import sys"),
+        ("import os, sys as s\nprint(sys.path)", "import sys"),
         ("import numpy as np\nnp.isclose = lambda *a: True", "np.isclose ="),
         ("np.allclose = f", "np.allclose ="),
         ("def helper():\n    return 1", "helper ="),

@@ -437,7 +437,7 @@ def flags(source: str, given: Set[str] = frozenset()) -> list[str]:
             found += [f"import {word}" for name in origins for word in name.split(".") if word in REACHING]
     modules |= {"np", "pd", "keras", "layers", "plt"}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id in REACHING:
+        if isinstance(node, ast.Name) and node.id in REACHING and f"import {node.id}" not in found:
             found.append(node.id)
         targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else []
         targets = targets or ([node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else [])
