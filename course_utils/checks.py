@@ -38,8 +38,8 @@ def known_id(value: int, largest: int, kind: str) -> int:
 def short_messages() -> None:
     """Let a check that fails in a notebook say its sentence alone, without the traceback.
 
-    Only an ``assert`` with a message in the notebook itself becomes short. Other errors, and those of a library,
-    are shown with their traceback as always: there it helps.
+    Only an ``assert`` with a message in the notebook itself becomes short. Other errors, also those of a
+    library, are shown with their traceback as always: there it helps.
     """
     from IPython import get_ipython  # only notebooks need it
 
