@@ -55,6 +55,9 @@ def shown(source: str, has_figure: bool, used_later: set[str]) -> str:
             if made and made & set().union(*map(_read, drawn)) and not made & still_read:
                 kept.remove(node)
                 drawn.append(node)
+        # A figure is worth more room than a few tables that are computed for it and shown nowhere else.
+        if all(isinstance(node, ast.Assign) for node in kept):
+            return ""
     if len(kept) == len(nodes):
         return source
     return _lines(source, nodes, kept)

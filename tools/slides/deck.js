@@ -9,7 +9,11 @@ window.MathJax = {
 };
 
 const AGAIN = 40; // the height of the small line that repeats a section's name on its further slides
-const LEAST_PICTURE = 290; // a picture may shrink to this height, so that the text about it stays beside it
+// The window of the speaker notes copies them, and has a narrow column for them.
+const NOTES_STYLE = "<style>.speaker-controls-notes pre, .speaker-controls-notes code { white-space: pre-wrap; overflow-wrap: anywhere; "
+  + "font-size: 14px; line-height: 1.35; margin: 0 0 8px } .speaker-controls-notes p { font-size: 20px; line-height: 1.3; margin: 0 0 10px }</style>";
+// A picture may shrink to this height, so that the text about it stays beside it; a high one has more in it.
+const least = (image) => (image.naturalWidth > 1.6 * image.naturalHeight ? 250 : 400);
 const MOST_PICTURE = 600;
 const ENLARGED = 1.7; // and grow to so many times its own size
 
@@ -56,7 +60,7 @@ function price(block, above) {
   if (isHeading(above)) return 20;
   if (isAnswer(block)) return 8;
   if (block.matches("[data-half]")) return 0.1;
-  if (isOutput(block) && isOutput(above)) return 0.3;
+  if (isOutput(block) && isOutput(above)) return 0.5;
   if (isOutput(block)) return 0.6;
   if (above.textContent.trim().endsWith(":") && !isOutput(above) && !isCode(above)) return 0.9;
   if (block.dataset.start) return 0;
@@ -64,30 +68,37 @@ function price(block, above) {
   return block.matches("h3") ? 0.05 : 0.3;
 }
 
-// Distribute the blocks of a section over slides: as few as possible, each as full as the others, cut where it
-// costs least. This is how TeX breaks a paragraph into lines.
-function distribute(blocks, tops, bottom) {
+// Distribute the blocks of a section over slides: as few as possible, none nearly empty, cut where it costs least.
+// This is how TeX breaks a paragraph into lines. Lines may stand closer ("tight") where that saves a slide.
+function distribute(long, blocks) {
+  const measure = () => blocks.map((block) => ({ top: block.offsetTop, bottom: block.offsetTop + block.offsetHeight }));
+  const ways = [{ name: "", cost: 0, at: measure() }];
+  long.classList.add("tight");
+  ways.push({ name: "tight", cost: 0.2, at: measure() });
+  long.classList.remove("tight");
   const give = blocks.map((block) => {
     const image = block.querySelector("img");
-    return image ? Math.max(0, image.offsetHeight - LEAST_PICTURE) : 0;
+    return image ? Math.max(0, image.offsetHeight - least(image)) : 0;
   });
-  const best = [{ cost: 0, from: 0 }];
+  const best = [{ cost: 0 }];
   for (let end = 1; end <= blocks.length; end++) {
-    best[end] = { cost: Infinity, from: end - 1 };
+    best[end] = { cost: Infinity };
     let spare = 0;
     for (let from = end - 1; from >= 0; from--) {
       spare += give[from];
-      const head = isHeading(blocks[from]) ? 0 : AGAIN;
-      const full = head + (end < blocks.length ? tops[end] : bottom) - tops[from];
-      if (full - spare > ROOM && from < end - 1) break;
-      const empty = spare ? 0 : Math.max(0, 1 - full / ROOM);
+      const high = ({ at }) => (isHeading(blocks[from]) ? 0 : AGAIN) + at[end - 1].bottom - at[from].top;
+      const way = ways.find((one) => high(one) - spare <= ROOM) || (from === end - 1 && ways[0]);
+      if (!way) break;
+      const empty = spare ? 0 : Math.max(0, 1 - high(way) / ROOM);
       const cut = from ? price(blocks[from], blocks[from - 1]) : 0;
-      const cost = best[from].cost + 1 + 1.2 * empty * empty + cut;
-      if (cost < best[end].cost) best[end] = { cost, from };
+      const cost = best[from].cost + 1 + way.cost + 2.6 * empty * empty + cut;
+      if (cost < best[end].cost) best[end] = { cost, from, name: way.name };
     }
   }
   const pages = [];
-  for (let end = blocks.length; end > 0; end = best[end].from) pages.unshift(blocks.slice(best[end].from, end));
+  for (let end = blocks.length; end > 0; end = best[end].from) {
+    pages.unshift({ blocks: blocks.slice(best[end].from, end), name: best[end].name });
+  }
   return pages;
 }
 
@@ -179,11 +190,9 @@ async function start() {
         blocks.splice(i + 1, 0, half);
       }
     }
-    const tops = blocks.map((block) => block.offsetTop);
-    const end = blocks.at(-1);
-    const pages = blocks.length ? distribute(blocks, tops, end.offsetTop + end.offsetHeight) : [];
-    const slides = pages.map((page) => {
+    const slides = distribute(long, blocks).map(({ blocks: page, name: tight }) => {
       const slide = document.createElement("section");
+      slide.className = tight;
       if (!isHeading(page[0])) {
         const again = document.createElement("p");
         again.className = "again";
@@ -192,7 +201,9 @@ async function start() {
       }
       wait(page);
       slide.append(...page);
-      slide.append(...page.flatMap((block) => notes.get(block) || []));
+      const asides = page.flatMap((block) => notes.get(block) || []);
+      if (asides.length) asides[0].insertAdjacentHTML("afterbegin", NOTES_STYLE);
+      slide.append(...asides);
       return slide;
     });
     stack.replaceChildren(...(title ? [title] : []), ...slides);
