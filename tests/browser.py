@@ -27,8 +27,13 @@ def offline_page(browser, requests: list[str], **options):
     return context.new_page()
 
 
-def serious_findings(page) -> list[str]:
-    """Return what axe-core calls serious or critical on a page: rule, number of places, the first of them."""
+def serious_findings(page, part: str | None = None) -> list[str]:
+    """Return what axe-core calls serious or critical on a page: rule, number of places, the first of them.
+
+    Args:
+        page: the page.
+        part: a CSS selector, to look at that part only.
+    """
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe is not installed: make tools"
     )
@@ -39,6 +44,30 @@ def serious_findings(page) -> list[str]:
     )
     return [
         f"{finding['id']} ({len(finding['nodes'])} x): {finding['nodes'][0]['html'][:200]}"
-        for finding in axe.Axe().run(page).response["violations"]
+        for finding in axe.Axe().run(page, context=part).response["violations"]
         if finding["impact"] in ("serious", "critical")
     ]
+
+
+# Of many equal things, axe needs to see a few: it checks each word of code on its own, and that took minutes.
+THIN = """() => {
+  const seen = {}, few = (key, most) => (seen[key] = (seen[key] || 0) + 1) <= most;
+  for (const word of document.querySelectorAll("pre span:not(:has(span))")) {
+    const place = word.closest(".output, .jp-OutputArea, .jp-InputArea, .input, aside") || document.body;
+    const kind = `${word.className} ${word.getAttribute("style")} ${place.className}`;
+    if (!few(kind, 2)) word.replaceWith(word.textContent);
+  }
+  for (const drawn of document.querySelectorAll("mjx-container svg")) {
+    if (!few("formula", 3)) drawn.replaceChildren();
+  }
+  for (const table of document.querySelectorAll("tbody")) {
+    [...table.rows].slice(4).forEach((row) => row.remove());
+  }
+  for (const entry of document.querySelectorAll("dl.py")) if (!few(entry.className, 8)) entry.remove();
+  document.querySelectorAll("datalist option").forEach((one) => few("option", 5) || one.remove());
+}"""
+
+
+def thin_out(page) -> None:
+    """Leave only a few of each kind of thing on a page, for a quick look by ``serious_findings``."""
+    page.evaluate(THIN)

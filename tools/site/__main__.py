@@ -19,7 +19,7 @@ def sphinx(builder: str, out: Path, doctrees: Path, *options: str) -> int:
 
 
 def empty(folder: Path) -> None:
-    """Remove the website that an earlier build left: with other options, it may hold what must not be in this one.
+    """Remove the website that an earlier build left: it may hold what must not be in this one.
 
     Raises:
         ValueError: when the folder holds something else.
@@ -43,14 +43,15 @@ def main(arguments: list[str]) -> int:
     except ValueError as problem:
         print(problem, file=sys.stderr)
         return 1
-    options = ["-D", f"course_solutions={int(not chosen.no_solutions)}", "-D", f"course_public={int(chosen.public)}"]
+    values = {"course_solutions": not chosen.no_solutions, "course_public": chosen.public}
+    options = [word for name, value in values.items() for word in ("-D", f"{name}={int(value)}")]
     if code := sphinx("html", out, DOCTREES, *options):
         return code
     print(f"Open {out / 'index.html'}")
     if not chosen.no_solutions:
         print("It contains the solutions of the exercises. For students: make site SOLUTIONS=no")
     if any(out.glob("_static/predict-model-*.js")):
-        print("It contains what was learned from MovieLens, for this computer only. To publish it: make site PUBLIC=yes")
+        print("It contains what was learned from MovieLens: keep it. For others: make site PUBLIC=yes")
     return 0
 
 

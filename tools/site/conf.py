@@ -1,7 +1,7 @@
 """The website: `make site` builds it from the notebooks and the Markdown files of this repository.
 
 Sphinx reads them where they lie, so every link in them works here as it does on GitHub. The stored outputs are
-shown; nothing is executed. The pages load nothing from elsewhere. `python -m tools.site` calls this with its options.
+shown; nothing is executed. The pages load nothing from elsewhere. `python -m tools.site` calls this.
 """
 
 import json
@@ -59,7 +59,10 @@ napoleon_numpy_docstring = False
 # Appearance
 html_title = "Neural recommenders"
 html_theme = "sphinx_book_theme"
-html_static_path = ["static", *(f"../../notebooks/figures/{name}.svg" for name in ("what_you_build", "results"))]
+html_static_path = [
+    "static",
+    *(f"../../notebooks/figures/{name}.svg" for name in ("what_you_build", "results")),
+]
 templates_path = ["templates"]
 # The first page is made from a template; README.md is the page "Set-up and results".
 html_additional_pages = {"index": "home.html"}
@@ -157,7 +160,7 @@ def adapt(app, docname: str, source: list[str]) -> None:
 
 
 def unsearched(app, doctree) -> None:
-    """Keep the text of solutions out of the search: each word would be found twice, here and in the exercise."""
+    """Keep the text of solutions out of the search: most of it is that of the exercise, found twice."""
     if app.env.docname.startswith("solutions/"):
         app.env.metadata[app.env.docname]["nosearch"] = True
 
@@ -205,7 +208,9 @@ def finish(app, problem: Exception | None) -> None:
 def setup(app) -> None:
     """Connect the functions above; Sphinx calls this."""
     app.add_config_value("course_solutions", True, "env", bool)  # with the solutions of the exercises
-    app.add_config_value("course_public", False, "html", bool)  # for others: without what the data's license forbids
+    app.add_config_value(
+        "course_public", False, "html", bool
+    )  # for others: without what the data's license forbids
     app.add_config_value("course_model", "", "html", str)  # set above, not by hand
     app.connect("config-inited", configure)
     app.connect("source-read", adapt)

@@ -15,11 +15,10 @@ from course_utils.fetch import data_dir, find_tables
 from course_utils.metrics import rmse
 from course_utils.models import matrix_factorization
 from course_utils.training import fit, set_seed
+from tools.course import ROOT
 
 import numpy as np
 import pandas as pd
-
-from tools.course import ROOT
 
 FOLDER = ROOT / "build" / "predict"
 # The recipe of notebook 04, and the strong penalty on the bias that notebook 08 takes for a few ratings.

@@ -2,7 +2,7 @@
 
 A deck is one HTML file with everything in it, made from the notebook's cells and stored outputs. It opens in
 any browser without a network. Space pages through; S opens the speaker notes. For a PDF, add ``?print-pdf`` to
-the address, wait until the slides stand below each other, and print into a file. ``index.html`` lists the decks.
+the address, wait until the slides stand below each other, and print into a file. ``index.html`` lists them.
 """
 
 import re

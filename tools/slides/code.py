@@ -1,4 +1,4 @@
-"""What of a cell's code is worth a place on a slide: no imports, and nothing that only draws the figure below."""
+"""What of a cell's code is worth a place on a slide: no imports, and nothing that only draws the figure."""
 
 import ast
 
@@ -9,20 +9,21 @@ DRAWS = {"plt", "ax", "axes", "fig", "draw"}
 
 
 def leave_out(notebook: nbformat.NotebookNode) -> None:
-    """Remove imports and drawing code from the cells of a notebook; a cell that has no more code keeps its outputs.
+    """Remove imports and drawing code from the cells of a notebook; figures and other outputs stay.
 
     Args:
         notebook: changed in place. The file is not touched.
     """
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for place, cell in enumerate(cells):
-        if cell.metadata.get("slideshow", {}).get("slide_type") == "notes":
-            continue  # a Check: speaker notes show it whole
-        has_figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
-        later = set().union(*(_names(other.source) for other in cells[place + 1 :]))
-        cell.source = shown(cell.source, has_figure, later)
-        if not cell.source and not has_figure:
-            cell.outputs = []
+    later: set[str] = set()  # names that the cells below read
+    for cell in reversed([cell for cell in notebook.cells if cell.cell_type == "code"]):
+        whole = cell.source
+        # Speaker notes show a Check whole.
+        if cell.metadata.get("slideshow", {}).get("slide_type") != "notes":
+            has_figure = any("image/png" in output.get("data", {}) for output in cell.outputs)
+            cell.source = shown(whole, has_figure, later)
+            if not cell.source and not has_figure:
+                cell.outputs = []
+        later |= _names(whole)
 
 
 def shown(source: str, has_figure: bool, used_later: set[str]) -> str:
@@ -30,7 +31,7 @@ def shown(source: str, has_figure: bool, used_later: set[str]) -> str:
 
     >>> shown("import numpy as np\\n\\nset_seed(0)", False, set())
     ''
-    >>> shown("fig, ax = plt.subplots()\\ncolors = list('ab')\\nax.plot(f(2), c=colors)\\nprint(1)", True, set())
+    >>> shown("fig, ax = plt.subplots()\\ncolors = 'ab'\\nax.plot(f(2), c=colors)\\nprint(1)", True, set())
     'print(1)'
 
     Args:
@@ -84,7 +85,7 @@ def _root(node: ast.expr) -> str:
 
 
 def _draws(node: ast.AST) -> bool:
-    """Tell whether a statement draws: a call on plt, ax or fig, or of a function plot_..., also inside a loop."""
+    """Tell whether a statement draws: a call on plt, ax or fig, or of plot_..., also inside a loop."""
     if isinstance(node, ast.Assign):
         value = node.value
         return isinstance(value, ast.Call) and _draws_call(value)
@@ -109,9 +110,7 @@ def _is_setup(node: ast.stmt) -> bool:
 
 
 def _read(node: ast.AST) -> set[str]:
-    return {
-        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
-    }
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
 
 
 def _names(source: str) -> set[str]:
