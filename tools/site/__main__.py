@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     if not chosen.no_solutions:
         print("It contains the solutions of the exercises. For students: make site SOLUTIONS=no")
     if any(out.glob("_static/predict-model-*.js")):
-        print("It contains what was learned from MovieLens: keep it. For others: make site PUBLIC=yes")
+        print("It contains what was learned from MovieLens, for you alone. For others: make site PUBLIC=yes")
     return 0
 
 

@@ -123,6 +123,9 @@ def menu(solutions: bool) -> str:
     return text
 
 
+# The page that the PDF is printed from; it has the notebooks below it.
+PRINTED = "tools/site/print"
+
 # What students meet first comes first, then one module a notebook; the rest follows in the order of names.
 FIRST = ["data", "metrics", "models", "training", "plots", "history", "ranking", "large"]
 
@@ -151,6 +154,15 @@ def adapt(app, docname: str, source: list[str]) -> None:
         source[0] += menu(app.config.course_solutions)
     if docname == "tools/site/api":
         source[0] += modules()
+    if app.config.course_print and docname.startswith("notebooks/"):
+        # The bar "previous, contents, next" leads nowhere on paper.
+        notebook = nbformat.reads(source[0], as_version=4)
+        first = notebook.cells[0]
+        first.source = re.sub(r"^\[.*\]\(\d\d_\w+\.ipynb\).*·.*\n?", "", first.source, flags=re.MULTILINE)
+        source[0] = nbformat.writes(notebook)
+    if docname == PRINTED:
+        pages = "\n".join(f"/{name}" for name in app.config.course_print.split(","))
+        source[0] += f"\n\n```{{toctree}}\n{pages}\n```"
     if docname.startswith("solutions/"):
         # A title of its own: the source has that of the exercise.
         notebook = nbformat.reads(source[0], as_version=4)
@@ -167,6 +179,16 @@ def unsearched(app, doctree) -> None:
 
 def configure(app, config) -> None:
     """Leave out what the options of the build say."""
+    if config.course_print:  # see pdf.py
+        names = config.course_print.split(",")
+        config.root_doc = config.master_doc = PRINTED
+        config.include_patterns = [f"{PRINTED}.md", *(f"{name}.ipynb" for name in names)]
+        config.html_theme, config.html_theme_options, config.pygments_style = "basic", {}, "friendly"
+        config.html_css_files = ["print.css"]
+        config.html_additional_pages = {}
+        # What is not printed is linked in vain.
+        config.suppress_warnings = ["myst.xref_missing", "ref.myst"]
+        return
     if not config.course_solutions:
         config.exclude_patterns.append("solutions")
     if config.course_public:
@@ -182,7 +204,7 @@ def configure(app, config) -> None:
 def home_page(app, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Give the home page what it shows, and every page the way to it."""
     context["theme_logo_link"] = context["pathto"]("index")
-    if pagename != "index":
+    if pagename != "index" or app.builder.name != "html":
         return
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     context |= {"notebooks": home.course_map(readme), "results_alt": home.results_alt(readme)}
@@ -211,6 +233,7 @@ def setup(app) -> None:
     app.add_config_value(
         "course_public", False, "html", bool
     )  # for others: without what the data's license forbids
+    app.add_config_value("course_print", "", "env", str)  # names of notebooks, for the PDF
     app.add_config_value("course_model", "", "html", str)  # set above, not by hand
     app.connect("config-inited", configure)
     app.connect("source-read", adapt)
