@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--no-solutions", action="store_true", help="leave out the solutions, for students")
     parser.add_argument("--public", action="store_true", help="leave out what was learned from the ratings")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the site; build/site unless given")
+    parser.add_argument("--doctrees", type=Path, default=DOCTREES, help="folder for what Sphinx has read")
     chosen = parser.parse_args(arguments)
     out = chosen.out.resolve()
     try:
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
         return 1
     values = {"course_solutions": not chosen.no_solutions, "course_public": chosen.public}
     options = [word for name, value in values.items() for word in ("-D", f"{name}={int(value)}")]
-    if code := sphinx("html", out, DOCTREES, *options):
+    if code := sphinx("html", out, chosen.doctrees.resolve(), *options):
         return code
     print(f"Open {out / 'index.html'}")
     if not chosen.no_solutions:

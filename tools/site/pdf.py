@@ -92,7 +92,9 @@ def write(notebooks: list[Path], target: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Print the notebooks in ``arguments``, or the whole course; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tools.site.pdf", description="Print the course into a PDF.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.site.pdf", description="Print the course into a PDF."
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the file; build/course.pdf unless given")
     parser.add_argument("notebooks", nargs="*", type=Path, help="only these notebooks")
     chosen = parser.parse_args(arguments)

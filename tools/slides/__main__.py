@@ -76,7 +76,7 @@ def deck(path: Path) -> str:
 @cache
 def _exporter() -> SlidesExporter:
     settings = Config()
-    settings.HTMLExporter.embed_images = True
+    settings.HTMLExporter.embed_images = settings.HTMLExporter.exclude_anchor_links = True
     settings.HTMLExporter.exclude_input_prompt = settings.HTMLExporter.exclude_output_prompt = True
     return SlidesExporter(config=settings, extra_template_basedirs=[str(HERE)], template_name="template")
 
