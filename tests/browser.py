@@ -63,6 +63,11 @@ THIN = """() => {
   for (const table of document.querySelectorAll("tbody")) {
     [...table.rows].slice(4).forEach((row) => row.remove());
   }
+  for (const cell of document.querySelectorAll("div.cell")) {
+    const shown = ["img", "table", "pre", "details"].filter((tag) => cell.querySelector(`.cell_output ${tag}`));
+    if (!few(`cell with ${shown}`, 4)) cell.remove();
+  }
+  for (const entry of document.querySelectorAll(".toctree-l1")) if (!few("menu", 6)) entry.remove();
   for (const entry of document.querySelectorAll("dl.py")) if (!few(entry.className, 8)) entry.remove();
   document.querySelectorAll("datalist option").forEach((one) => few("option", 5) || one.remove());
 }"""

@@ -5,16 +5,21 @@ any browser without a network. Space pages through; S opens the speaker notes. F
 the address, wait until the slides stand below each other, and print into a file. ``index.html`` lists them.
 """
 
+import hashlib
+import os
 import re
+import shutil
 import sys
 from functools import cache
 from html import escape
 from pathlib import Path
 
+from tools import npm
 from tools.course import NOTEBOOKS, ROOT, course_notebooks
 from tools.npm import PackageError, unpacked
 from tools.slides.code import leave_out
 
+import nbconvert
 import nbformat
 from nbconvert.exporters import SlidesExporter
 from traitlets.config import Config
@@ -128,17 +133,41 @@ def index(paths: list[Path], home: str = "") -> str:
 def write(folder: Path = OUT, notebooks: list[Path] | None = None, home: str = "") -> list[Path]:
     """Write the decks of some notebooks, or of all, and the page that lists all; return the decks' files.
 
+    A deck that was made before from the same notebook, drawings and programs is copied from ``build/slides``.
+
+    Args:
+        folder: where the decks go.
+        notebooks: the notebooks; those of the course unless given.
+        home: see ``index``.
+
     Raises:
         OSError, PackageError: a notebook can't be read, or the packages of the decks can't be fetched.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
     written = []
     for path in notebooks or course_notebooks(NOTEBOOKS):
-        written.append(folder / f"{path.stem}.html")
-        written[-1].write_text(deck(path), encoding="utf-8")
+        mark, made = f"<!-- made from {_digest(path)} -->\n", OUT / f"{path.stem}.html"
+        if not (made.is_file() and made.read_text(encoding="utf-8").endswith(mark)):
+            part = made.with_suffix(f".{os.getpid()}.part")  # whole or not at all, also when two do it
+            part.write_text(deck(path) + mark, encoding="utf-8")
+            part.replace(made)
+        written.append(folder / made.name)
+        if folder != OUT:
+            shutil.copyfile(made, written[-1])
     there = [path for path in course_notebooks(NOTEBOOKS) if (folder / f"{path.stem}.html").is_file()]
     (folder / "index.html").write_text(index(there, home), encoding="utf-8")
     return written
+
+
+def _digest(notebook: Path) -> str:
+    """Return a hash over all that a deck is made from."""
+    programs = [path for path in sorted(HERE.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    parts = [notebook, *sorted(notebook.parent.glob("figures/*")), *programs, Path(npm.__file__)]
+    found = hashlib.sha256(nbconvert.__version__.encode())
+    for part in parts:
+        found.update(part.read_bytes())
+    return found.hexdigest()
 
 
 def main(arguments: list[str]) -> int:
