@@ -27,13 +27,8 @@ def offline_page(browser, requests: list[str], **options):
     return context.new_page()
 
 
-def serious_findings(page, part: str | None = None) -> list[str]:
-    """Return what axe-core calls serious or critical on a page: rule, number of places, the first of them.
-
-    Args:
-        page: the page.
-        part: a CSS selector, to look at that part only.
-    """
+def serious_findings(page) -> list[str]:
+    """Return what axe-core calls serious or critical on a page: rule, number of places, the first of them."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe is not installed: make tools"
     )
@@ -44,7 +39,7 @@ def serious_findings(page, part: str | None = None) -> list[str]:
     )
     return [
         f"{finding['id']} ({len(finding['nodes'])} x): {finding['nodes'][0]['html'][:200]}"
-        for finding in axe.Axe().run(page, context=part).response["violations"]
+        for finding in axe.Axe().run(page).response["violations"]
         if finding["impact"] in ("serious", "critical")
     ]
 
@@ -68,7 +63,7 @@ THIN = """() => {
     if (!few(`cell with ${shown}`, 4)) cell.remove();
   }
   for (const entry of document.querySelectorAll(".toctree-l1")) if (!few("menu", 6)) entry.remove();
-  for (const entry of document.querySelectorAll("dl.py")) if (!few(entry.className, 8)) entry.remove();
+  for (const entry of document.querySelectorAll("dl.py")) if (!few(entry.className, 3)) entry.remove();
   document.querySelectorAll("datalist option").forEach((one) => few("option", 5) || one.remove());
 }"""
 

@@ -77,7 +77,7 @@ def write(notebooks: list[Path], target: Path) -> None:
             page = browser.new_page()
             page.set_default_timeout(600_000)
             page.goto(page_file.as_uri())
-            page.evaluate("MathJax.startup.promise")
+            page.evaluate("window.MathJax && MathJax.startup.promise")  # not there without a formula
             page.evaluate(READY)
             part = target.with_suffix(".part")
             target.parent.mkdir(parents=True, exist_ok=True)
