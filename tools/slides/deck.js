@@ -61,7 +61,7 @@ function price(block, above) {
   if (isAnswer(block)) return 8;
   if (block.matches("[data-half]")) return 0.1;
   if (isOutput(block) && isOutput(above)) return 0.5;
-  if (isOutput(block)) return 0.6;
+  if (isOutput(block)) return block.offsetHeight < 80 ? 1.2 : 0.6; // a line of output alone means nothing
   if (above.textContent.trim().endsWith(":") && !isOutput(above) && !isCode(above)) return 0.9;
   if (block.dataset.start) return 0;
   if (block.matches("ul, ol, mjx-container")) return 0.6;
