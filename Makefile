@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab quick test data notebooks exercises grade release slides site stick bench format pins clean
+.PHONY: help setup tools lab quick test data notebooks exercises grade release slides site pdf stick bench format pins clean
 
 PY := .venv/bin/python
 # The Python that set-up runs with: the one in .venv, or the first on the PATH that TensorFlow supports. PYTHON=/path/to/python
@@ -51,15 +51,20 @@ SUBMISSIONS ?= submissions
 grade: data tools ## grade SUBMISSIONS=folder (one folder a student); writes points.csv
 	$(PY) -m tools.grading.grade "$(SUBMISSIONS)"
 
-release: setup ## write build/course-for-students.zip: the course without solutions and links to them
+release: tools ## make a zip and a website for students, without solutions and links to them, in build/
 	@$(PY) -m tools.grading.student_copy
+	@$(PY) -m tools.site --no-solutions --public --out build/site-for-students
 
 slides: tools ## write one offline deck a notebook into build/slides
 	$(PY) -m tools.slides
 
-site: tools ## build the website into build/site
-	$(PY) -m sphinx -W --keep-going -q -b html -c tools/site -d build/doctrees . build/site
-	@echo "Open build/site/index.html"
+SOLUTIONS ?= yes
+PUBLIC ?= no
+site: tools ## build the website and its decks into build/site (for students SOLUTIONS=no, for everybody PUBLIC=yes)
+	@$(PY) -m tools.site $(if $(filter no,$(SOLUTIONS)),--no-solutions) $(if $(filter yes,$(PUBLIC)),--public)
+
+pdf: tools ## print the course into build/course.pdf
+	@$(PY) -m tools.site.pdf
 
 bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (about 40 minutes)
 	$(PY) -m benchmarks all

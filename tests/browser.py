@@ -42,3 +42,32 @@ def serious_findings(page) -> list[str]:
         for finding in axe.Axe().run(page).response["violations"]
         if finding["impact"] in ("serious", "critical")
     ]
+
+
+# Of many equal things, axe needs to see a few: it checks each word of code on its own, and that took minutes.
+THIN = """() => {
+  const seen = {}, few = (key, most) => (seen[key] = (seen[key] || 0) + 1) <= most;
+  for (const word of document.querySelectorAll("pre span:not(:has(span))")) {
+    const place = word.closest(".output, .jp-OutputArea, .jp-InputArea, .input, aside") || document.body;
+    const kind = `${word.className} ${word.getAttribute("style")} ${place.className}`;
+    if (!few(kind, 2)) word.replaceWith(word.textContent);
+  }
+  for (const drawn of document.querySelectorAll("mjx-container svg")) {
+    if (!few("formula", 3)) drawn.replaceChildren();
+  }
+  for (const table of document.querySelectorAll("tbody")) {
+    [...table.rows].slice(4).forEach((row) => row.remove());
+  }
+  for (const cell of document.querySelectorAll("div.cell")) {
+    const shown = ["img", "table", "pre", "details"].filter((tag) => cell.querySelector(`.cell_output ${tag}`));
+    if (!few(`cell with ${shown}`, 4)) cell.remove();
+  }
+  for (const entry of document.querySelectorAll(".toctree-l1")) if (!few("menu", 6)) entry.remove();
+  for (const entry of document.querySelectorAll("dl.py")) if (!few(entry.className, 3)) entry.remove();
+  document.querySelectorAll("datalist option").forEach((one) => few("option", 5) || one.remove());
+}"""
+
+
+def thin_out(page) -> None:
+    """Leave only a few of each kind of thing on a page, for a quick look by ``serious_findings``."""
+    page.evaluate(THIN)

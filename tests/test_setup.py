@@ -365,7 +365,9 @@ def test_a_stick_holds_course_data_and_packages(tmp_path, monkeypatch):
     for folder in (root, usb, data):
         folder.mkdir()
     (data / "u.data").write_text("1")
-    (root / "requirements.txt").write_text("x==1")
+    (root / "requirements.txt").write_text(
+        f"x==1\ny==2 ; python_full_version == '3.{sys.version_info[1]}.39' --hash=sha256:0"
+    )
     (root / ".gitignore").write_text(".venv\n")
     (root / ".venv").mkdir()
     (root / ".venv" / "big").write_text("2.3 GB")
@@ -384,10 +386,25 @@ def test_a_stick_holds_course_data_and_packages(tmp_path, monkeypatch):
     assert sorted(path.name for path in target.iterdir()) == [".git", ".gitignore", "data", "requirements.txt"]
     assert (target / "data" / "ml-100k" / "u.data").read_text() == "1"
     assert pip[0][-4:] == ["-r", str(target / "requirements.txt"), "-d", str(target / "wheels")]
+    assert "--no-deps" in pip[1] and pip[1][-2:] == ["-d", str(target / "wheels")]
     where = run(["git", "-C", str(target), "remote", "get-url", "origin"], capture_output=True, text=True)
     assert where.stdout.strip() == address
     with pytest.raises(ValueError, match="is there already"):
         stick.fill(usb, root)
+
+
+def test_a_stick_also_serves_another_patch_of_its_python(monkeypatch):
+    """Python 3.11.2 needs an older soupsieve than 3.11.7, on which the stick was filled."""
+    monkeypatch.setattr(stick.sys, "version_info", (3, 11))
+    lines = [
+        "# made by hand",
+        "old==1 ; python_full_version < '3.11.0' \\\n    --hash=sha256:0\n    # via x",
+        "both==2 ; python_full_version < '3.12' \\\n    --hash=sha256:1",
+        "mac==3 ; python_full_version == '3.11.39' and sys_platform == 'nowhere' \\\n    --hash=sha256:2",
+        "plain==4 \\\n    --hash=sha256:3",
+        "other==5 ; python_full_version == '3.11.39' \\\n    --hash=sha256:4 \\\n    --hash=sha256:5",
+    ]
+    assert stick.for_other_patches("\n".join(lines)) == ["other==5 --hash=sha256:4 --hash=sha256:5"]
 
 
 def test_no_stick(tmp_path, capsys):

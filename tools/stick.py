@@ -7,11 +7,17 @@ requirements.txt, for the system and the Python that run this. Where it is copie
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from course_utils.fetch import fetch_movielens
 from tools import ROOT
 from tools.setup import PINS
+
+from packaging.requirements import Requirement
+
+# No Python 3.x has had more releases than this.
+PATCHES = 40
 
 
 def fill(folder: Path, root: Path = ROOT) -> Path:
@@ -36,10 +42,40 @@ def fill(folder: Path, root: Path = ROOT) -> Path:
     else:
         subprocess.run(["git", "-C", str(target), "remote", "remove", "origin"], check=True)
     shutil.copytree(fetch_movielens(), target / "data" / "ml-100k")
-    words = ["download", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-    pins = ["-r", str(target / PINS["course"]), "-d", str(target / "wheels")]
-    subprocess.run([sys.executable, "-m", "pip", *words, *pins], check=True)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+    pins, wheels = target / PINS["course"], ["-d", str(target / "wheels")]
+    subprocess.run([*pip, "-r", str(pins), *wheels], check=True)
+    if more := for_other_patches(pins.read_text(encoding="utf-8")):
+        with tempfile.TemporaryDirectory() as temporary:
+            listed = Path(temporary, "more.txt")
+            listed.write_text("\n".join(more), encoding="utf-8")
+            options = ["--no-deps", "--ignore-requires-python", "-r", str(listed)]
+            subprocess.run([*pip, *options, *wheels], check=True)
     return target
+
+
+def for_other_patches(requirements: str) -> list[str]:
+    """Return the pins that another Python of the same 3.x needs and this one does not: 3.11.2 beside 3.11.7.
+
+    Args:
+        requirements: the text of requirements.txt.
+
+    Returns:
+        Lines for pip, with their hashes and without the condition.
+    """
+    ours = "{}.{}".format(*sys.version_info)
+    found = []
+    for line in requirements.replace("\\\n", " ").splitlines():
+        pin, *hashes = line.partition("#")[0].split("--hash=")
+        if not pin.strip():
+            continue
+        wanted = Requirement(pin)
+        patches = [{"python_full_version": f"{ours}.{patch}"} for patch in range(PATCHES)]
+        if wanted.marker and not wanted.marker.evaluate() and any(map(wanted.marker.evaluate, patches)):
+            found.append(
+                " ".join([f"{wanted.name}{wanted.specifier}", *(f"--hash={one.strip()}" for one in hashes)])
+            )
+    return found
 
 
 def main(arguments: list[str]) -> int:

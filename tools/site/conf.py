@@ -1,11 +1,12 @@
 """The website: `make site` builds it from the notebooks and the Markdown files of this repository.
 
 Sphinx reads them where they lie, so every link in them works here as it does on GitHub. The stored outputs are
-shown; nothing is executed. The pages load nothing from elsewhere.
+shown; nothing is executed. The pages load nothing from elsewhere. `python -m tools.site` calls this.
 """
 
+import json
 import os
-import shutil
+import re
 import sys
 import tomllib
 import typing
@@ -16,7 +17,11 @@ import numpy.typing
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from tools.npm import unpacked  # noqa: E402 - found only after the line above
+# Found only after the line above.
+from tools.npm import unpacked  # noqa: E402
+from tools.site import home  # noqa: E402
+
+import nbformat  # noqa: E402
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -54,7 +59,13 @@ napoleon_numpy_docstring = False
 # Appearance
 html_title = "Neural recommenders"
 html_theme = "sphinx_book_theme"
-html_static_path = ["static"]
+html_static_path = [
+    "static",
+    *(f"../../notebooks/figures/{name}.svg" for name in ("what_you_build", "results")),
+]
+templates_path = ["templates"]
+# The first page is made from a template; README.md is the page "Set-up and results".
+html_additional_pages = {"index": "home.html"}
 html_css_files = ["course.css"]
 html_copy_source = False
 html_show_sourcelink = False
@@ -65,6 +76,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,
+    "secondary_sidebar_items": {"**": ["page-toc.html"], "index": []},
 }
 
 # The button that opens a notebook in Binder needs to know where the repository is. (There is none for Colab: it
@@ -83,6 +95,12 @@ if _repository:
         },
     }
 
+# Once a week, CI looks whether links to elsewhere work. An address of this machine is none; a place on a page
+# is often made by JavaScript; doi.org sends to publishers who turn programs away.
+linkcheck_ignore = [r"http://127\.0\.0\.1", r"http://localhost", r"https://doi\.org/"]
+linkcheck_anchors = False
+linkcheck_retries = 3
+
 # Formulas: the one file of MathJax is copied into the site.
 html_static_path += [str(unpacked("mathjax") / "es5" / "tex-svg.js")]
 mathjax_path = "tex-svg.js"
@@ -100,16 +118,19 @@ MENU = {
 include_patterns = [root_doc + ".md", *(pattern for patterns in MENU.values() for pattern in patterns)]
 
 
-def menu() -> str:
+def menu(solutions: bool) -> str:
     """Return the menu in Sphinx' form. README.md itself stays free of it: GitHub would show it as code."""
-    text = ""
+    text = "\n\n```{toctree}\n:hidden:\n\nSet-up and results <self>\n```"
     for caption, patterns in MENU.items():
         files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
         pages = "\n".join(path.relative_to(ROOT).with_suffix("").as_posix() for path in files)
-        if pages:
+        if pages and (solutions or caption != "Solutions"):
             text += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```"
     return text
 
+
+# The page that the PDF is printed from; it has the notebooks below it.
+PRINTED = "tools/site/print"
 
 # What students meet first comes first, then one module a notebook; the rest follows in the order of names.
 FIRST = ["data", "metrics", "models", "training", "plots", "history", "ranking", "large"]
@@ -127,21 +148,101 @@ def modules() -> str:
     return "".join(f"\n## {name}\n\n{directive.format(name, options)}\n" for name in names)
 
 
+# "[text](solutions/name.ipynb)", also as it stands in the JSON of a notebook.
+TO_SOLUTIONS = re.compile(r"\[([^]]+)\]\((?:\.\./)*solutions/[^)]*\)")
+
+
 def adapt(app, docname: str, source: list[str]) -> None:
     """Change what a page says, where the site needs it otherwise than GitHub or JupyterLab."""
+    if not app.config.course_solutions:
+        source[0] = TO_SOLUTIONS.sub(r"\1", source[0])
     if docname == root_doc:
-        source[0] += menu()
+        source[0] += menu(app.config.course_solutions)
     if docname == "tools/site/api":
         source[0] += modules()
+    if app.config.course_print and docname.startswith("notebooks/"):
+        # The bar "previous, contents, next" leads nowhere on paper.
+        notebook = nbformat.reads(source[0], as_version=4)
+        first = notebook.cells[0]
+        first.source = re.sub(r"^\[.*\]\(\d\d_\w+\.ipynb\).*·.*\n?", "", first.source, flags=re.MULTILINE)
+        source[0] = nbformat.writes(notebook)
+    if docname == PRINTED:
+        pages = "\n".join(f"/{name}" for name in app.config.course_print.split(","))
+        source[0] += f"\n\n```{{toctree}}\n{pages}\n```"
+    if docname.startswith("solutions/"):
+        # A title of its own: the source has that of the exercise.
+        notebook = nbformat.reads(source[0], as_version=4)
+        first = notebook.cells[0]
+        first.source = re.sub(r"^# Exercises\b", "# Solutions", first.source)
+        source[0] = nbformat.writes(notebook)
+
+
+def unsearched(app, doctree) -> None:
+    """Keep the text of solutions out of the search: most of it is that of the exercise, found twice."""
+    if app.env.docname.startswith("solutions/"):
+        app.env.metadata[app.env.docname]["nosearch"] = True
+
+
+def configure(app, config) -> None:
+    """Leave out what the options of the build say."""
+    if config.course_print:  # see pdf.py
+        names = config.course_print.split(",")
+        config.root_doc = config.master_doc = PRINTED
+        config.include_patterns = [f"{PRINTED}.md", *(f"{name}.ipynb" for name in names)]
+        config.html_theme, config.html_theme_options, config.pygments_style = "basic", {}, "friendly"
+        config.html_css_files = ["print.css"]
+        config.html_additional_pages = {}
+        # What is not printed is linked in vain.
+        config.suppress_warnings = ["myst.xref_missing", "ref.myst"]
+        return
+    if not config.course_solutions:
+        config.exclude_patterns.append("solutions")
+    if config.course_public:
+        return
+    from tools.site.predict import model_script
+
+    script = model_script()
+    if script:
+        config.html_static_path.append(str(script))
+        config.course_model = str(script)
+
+
+def home_page(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Give the home page what it shows, and every page the way to it."""
+    context["theme_logo_link"] = context["pathto"]("index")
+    if pagename != "index" or app.builder.name != "html":
+        return
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    context |= {"notebooks": home.course_map(readme), "results_alt": home.results_alt(readme)}
+    script = Path(app.config.course_model) if app.config.course_model else None
+    context["predict_model"] = bool(script)
+    if script:
+        text = script.read_text(encoding="utf-8")
+        context["predict_rmse"] = f"{json.loads(text[text.index('{') : text.rindex('}') + 1])['rmse']:.3f}"
+        app.add_js_file(script.name)
+        app.add_js_file("predict.js")
+    else:
+        context["example"] = home.example(nbformat.read(home.EXAMPLE, as_version=4))
 
 
 def finish(app, problem: Exception | None) -> None:
-    """The first page of a web site is called index.html."""
+    """Write the decks beside the pages that link to them."""
     if problem is None and app.builder.name == "html":
-        shutil.copyfile(Path(app.outdir, "README.html"), Path(app.outdir, "index.html"))
+        from tools.slides.__main__ import write
+
+        write(Path(app.outdir, "slides"), home="../index.html")
 
 
 def setup(app) -> None:
     """Connect the functions above; Sphinx calls this."""
+    app.add_config_value("course_solutions", True, "env", bool)  # with the solutions of the exercises
+    app.add_config_value(
+        "course_public", False, "html", bool
+    )  # for others: without what the data's license forbids
+    app.add_config_value("course_print", "", "env", str)  # names of notebooks, for the PDF
+    app.add_config_value("course_model", "", "html", str)  # set above, not by hand
+    app.connect("config-inited", configure)
     app.connect("source-read", adapt)
+    app.connect("doctree-read", unsearched)
+    app.connect("html-page-context", home_page)
     app.connect("build-finished", finish)

@@ -2,16 +2,24 @@
 
 A deck is one HTML file with everything in it, made from the notebook's cells and stored outputs. It opens in
 any browser without a network. Space pages through; S opens the speaker notes. For a PDF, add ``?print-pdf`` to
-the address, wait until the slides stand below each other, and print into a file.
+the address, wait until the slides stand below each other, and print into a file. ``index.html`` lists them.
 """
 
+import hashlib
+import os
 import re
+import shutil
 import sys
+from functools import cache
+from html import escape
 from pathlib import Path
 
-from tools.course import ROOT, course_notebooks
+from tools import npm
+from tools.course import NOTEBOOKS, ROOT, course_notebooks
 from tools.npm import PackageError, unpacked
+from tools.slides.code import leave_out
 
+import nbconvert
 import nbformat
 from nbconvert.exporters import SlidesExporter
 from traitlets.config import Config
@@ -21,14 +29,17 @@ OUT = ROOT / "build" / "slides"
 # Of an error, the last lines: they say what went wrong.
 TRACEBACK_LINES = 6
 FOLDED = re.compile(r"<details>\s*<summary>Answer</summary>\s*(.*?)\s*</details>", re.DOTALL)
+# Keras begins its table of layers with the name of the model, in a line of its own; nobody chose that name.
+MODEL_NAME = re.compile(r'^\s*Model: "[^"]*"\s*$\n?', re.MULTILINE)
 
 
-def adapt(notebook) -> None:
+def adapt(notebook: nbformat.NotebookNode) -> None:
     """Change a notebook where a slide needs it otherwise than a page. Nothing is written to disk.
 
     Args:
         notebook: as ``nbformat.read`` returns it; changed in place.
     """
+    leave_out(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             # The bar "previous, contents, next" has no use on a slide, and links between notebooks become links
@@ -49,7 +60,9 @@ def adapt(notebook) -> None:
             elif output.get("data", {}).get("text/html", "").startswith("<pre"):
                 # Keras prints a table of layers as text with colors. As plain text it can go over two slides.
                 output.data.pop("text/html")
-                output.data["text/plain"] = re.sub(r"\x1b\[[0-9;]*m", "", output.data["text/plain"])
+                text = re.sub(r"\x1b\[[0-9;]*m", "", output.data["text/plain"])
+                output.data["text/plain"] = MODEL_NAME.sub("", text)
+        cell.outputs = [out for out in cell.outputs if out.get("data", {}).get("text/plain", "-")]
 
 
 def deck(path: Path) -> str:
@@ -59,15 +72,25 @@ def deck(path: Path) -> str:
         path: the notebook. Pictures in its text are read from beside it.
     """
     notebook = nbformat.read(path, as_version=4)
-    title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
+    parts = {**_parts(), "title": _title(notebook)}
     adapt(notebook)
+    resources = {"deck": parts, "metadata": {"path": str(path.parent), "name": path.stem}}
+    return _exporter().from_notebook_node(notebook, resources=resources)[0]
+
+
+@cache
+def _exporter() -> SlidesExporter:
     settings = Config()
-    settings.HTMLExporter.embed_images = True
+    settings.HTMLExporter.embed_images = settings.HTMLExporter.exclude_anchor_links = True
     settings.HTMLExporter.exclude_input_prompt = settings.HTMLExporter.exclude_output_prompt = True
-    exporter = SlidesExporter(config=settings, extra_template_basedirs=[str(HERE)], template_name="template")
+    return SlidesExporter(config=settings, extra_template_basedirs=[str(HERE)], template_name="template")
+
+
+@cache
+def _parts() -> dict[str, str]:
+    """Return the styles and programs that every deck carries."""
     reveal, mathjax = unpacked("reveal.js") / "dist", unpacked("mathjax") / "es5"
-    parts = {
-        "title": title,
+    return {
         "reveal_css": _text(reveal / "reveal.css"),
         "css": _text(HERE / "deck.css"),
         "reveal_js": _script(reveal / "reveal.js"),
@@ -75,8 +98,10 @@ def deck(path: Path) -> str:
         "js": _script(HERE / "deck.js"),
         "mathjax_js": _script(mathjax / "tex-svg.js"),
     }
-    resources = {"deck": parts, "metadata": {"path": str(path.parent), "name": path.stem}}
-    return exporter.from_notebook_node(notebook, resources=resources)[0]
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
 
 
 def _text(path: Path) -> str:
@@ -88,17 +113,73 @@ def _script(path: Path) -> str:
     return _text(path).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
+def index(paths: list[Path], home: str = "") -> str:
+    """Return the page that lists the decks.
+
+    Args:
+        paths: the notebooks.
+        home: address of the website's home page, where the decks are a part of it.
+    """
+    rows = []
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        minutes = re.search(r"\*\*Time:\*\* (\d+ minutes)", notebook.cells[0].source)
+        time = f" <small>{minutes[1]}</small>" if minutes else ""
+        rows.append(f'<li><a href="{path.stem}.html">{escape(_title(notebook))}</a>{time}</li>')
+    back = f'<p><a href="{escape(home)}">Neural recommenders</a></p>' if home else ""
+    return _text(HERE / "index.html").replace("{{ home }}", back).replace("{{ decks }}", "\n".join(rows))
+
+
+def write(folder: Path = OUT, notebooks: list[Path] | None = None, home: str = "") -> list[Path]:
+    """Write the decks of some notebooks, or of all, and the page that lists all; return the decks' files.
+
+    A deck that was made before from the same notebook, drawings and programs is copied from ``build/slides``.
+
+    Args:
+        folder: where the decks go.
+        notebooks: the notebooks; those of the course unless given.
+        home: see ``index``.
+
+    Raises:
+        OSError, PackageError: a notebook can't be read, or the packages of the decks can't be fetched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in notebooks or course_notebooks(NOTEBOOKS):
+        mark, made = f"<!-- made from {_digest(path)} -->\n", OUT / f"{path.stem}.html"
+        if not (made.is_file() and made.read_text(encoding="utf-8").endswith(mark)):
+            part = made.with_suffix(f".{os.getpid()}.part")  # whole or not at all, also when two do it
+            part.write_text(deck(path) + mark, encoding="utf-8")
+            part.replace(made)
+        written.append(folder / made.name)
+        if folder != OUT:
+            shutil.copyfile(made, written[-1])
+    there = [path for path in course_notebooks(NOTEBOOKS) if (folder / f"{path.stem}.html").is_file()]
+    (folder / "index.html").write_text(index(there, home), encoding="utf-8")
+    return written
+
+
+def _digest(notebook: Path) -> str:
+    """Return a hash over all that a deck is made from."""
+    programs = [path for path in sorted(HERE.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    parts = [notebook, *sorted(notebook.parent.glob("figures/*")), *programs, Path(npm.__file__)]
+    found = hashlib.sha256(nbconvert.__version__.encode())
+    for part in parts:
+        found.update(part.read_bytes())
+    return found.hexdigest()
+
+
 def main(arguments: list[str]) -> int:
     """Write the decks of the notebooks in ``arguments``, or of all; return the exit code."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    for path in [Path(name) for name in arguments] or course_notebooks():
-        target = OUT / f"{path.stem}.html"
-        try:
-            target.write_text(deck(path), encoding="utf-8")
-        except (OSError, PackageError) as problem:
-            print(f"No deck from {path}: {problem}", file=sys.stderr)
-            return 1
-        print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.1f} MB")
+    try:
+        decks = write(OUT, [Path(name) for name in arguments])
+    except (OSError, PackageError) as problem:
+        print(f"No decks: {problem}", file=sys.stderr)
+        return 1
+    for path in decks:
+        print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.1f} MB")
+    print(f"Open {(OUT / 'index.html').relative_to(ROOT)}")
     return 0
 
 
