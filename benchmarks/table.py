@@ -45,8 +45,11 @@ def results_table(folder: Path = HERE) -> str:
 
 
 def splits_table(folder: Path = HERE) -> str:
-    """Return mean and standard deviation over ten random splits, and the five folds, as a Markdown table."""
-    lines = ["| model | ten random splits | u1 | u2 | u3 | u4 | u5 | mean of u1..u5 |", "| --- " * 8 + "|"]
+    """Return ten random splits, the five folds and the last ten ratings of each user, as a Markdown table."""
+    lines = [
+        "| model | knows | ten random splits | u1 | u2 | u3 | u4 | u5 | mean of u1..u5 | last ten |",
+        "| --- " * 10 + "|",
+    ]
     scores = {}
     for kind in ("splits", "folds"):
         if (folder / f"{kind}.csv").exists():
@@ -54,8 +57,8 @@ def splits_table(folder: Path = HERE) -> str:
                 scores.setdefault(row.name, {})[kind, row.split] = row.test_rmse
     for name, score in scores.items():
         mean, sd = (score.get(("splits", part), float("nan")) for part in ("mean", "sd"))
-        cells = [f"{score.get(('folds', part), float('nan')):.4f}" for part in (*"12345", "mean")]
-        line = f"| {name} | {mean:.4f} ± {sd:.4f} | {' | '.join(cells)} |"
+        cells = [f"{score.get(('folds', part), float('nan')):.4f}" for part in (*"12345", "mean", "last ten")]
+        line = f"| {name} | {knows(name)} | {mean:.4f} ± {sd:.4f} | {' | '.join(cells)} |"
         lines.append(line.replace("nan ± nan", "–").replace("nan", "–"))
     return "\n".join(lines)
 
