@@ -587,4 +587,4 @@ def test_the_command_itself_runs():
         check=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
-    assert "| matrix factorization of notebook 04, 20 epochs | ours | 0.8967" in done.stdout
+    assert "| matrix factorization of notebook 04, 20 epochs | ours | ratings | 0.8967" in done.stdout
