@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from keras import layers, ops, regularizers
 
+FOLDS = 10  # of the training ratings, when they get numbers from each other
 NEAR = (10, 60, 600, 3600, 86_400)  # seconds: what counts as near in time, from ten seconds to a day
 
 
@@ -106,8 +107,10 @@ def near_in_time(train: pd.DataFrame, part: pd.DataFrame, widths: Sequence[float
 
     A training rating counts with its error: how far it lies from both biases of notebook 01. Its weight falls
     with the distance in time, exp(-seconds / width). The result is the weighted sum of the errors over the sum
-    of the weights plus 2: with no rating near, it is near 0. When ``part`` is ``train`` itself, each rating is
-    left out of its own numbers.
+    of the weights plus 2: with no rating near, it is near 0.
+
+    When ``part`` is ``train`` itself, a rating must not be in its own numbers, nor in the biases behind them.
+    So the table is dealt into ten folds, and each fold gets its numbers from the other nine.
 
     Args:
         train: the training ratings, with user_id, movie_id, rating, timestamp.
@@ -117,6 +120,12 @@ def near_in_time(train: pd.DataFrame, part: pd.DataFrame, widths: Sequence[float
     Returns:
         A float32 array of shape (len(part), len(widths)).
     """
+    if part is train:
+        near, fold = np.zeros((len(part), len(widths)), "float32"), np.arange(len(part)) % FOLDS
+        np.random.default_rng(0).shuffle(fold)
+        for number in range(FOLDS):
+            near[fold == number] = near_in_time(train[fold != number], train[fold == number], widths)
+        return near
     mu, b_u, b_i = bias_baseline(train)
     known = mu + train["user_id"].map(b_u) + train["movie_id"].map(b_i)
     error, then = (train["rating"] - known).to_numpy(), train["timestamp"].to_numpy("float64")
@@ -126,9 +135,8 @@ def near_in_time(train: pd.DataFrame, part: pd.DataFrame, widths: Sequence[float
     for user, rows in part.reset_index(drop=True).groupby("user_id").indices.items():
         past = of_user.get(user, rows[:0])
         distance = np.abs(now[rows, None] - then[past])
-        others = rows[:, None] != past if part is train else True
         for number, width in enumerate(widths):
-            weight = np.exp(-distance / width) * others
+            weight = np.exp(-distance / width)
             near[rows, number] = weight @ error[past] / (weight.sum(axis=1) + 2)
     return near
 
