@@ -14,7 +14,7 @@ from .driver import HERE, Options
 COMMANDS = {
     "models": "every model on the course's split: results.csv",
     "splits": "some models on ten random splits: splits.csv",
-    "folds": "some models on the five official folds: folds.csv",
+    "folds": "some models on the five official folds, and on each user's last ten ratings: folds.csv",
     "tune": "choose the peers' settings again, and print them",
     "scale": "the measurements of the notebook on scale at full size: scale.csv",
     "table": "print the stored results as the tables of the READMEs",
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     if "splits" in wanted:
         compare.over("splits", range(1, 3 if options.quick else 11), options)
     if "folds" in wanted:
-        compare.over("folds", range(1, 2 if options.quick else 6), options)
+        compare.over("folds", [1] if options.quick else [1, 2, 3, 4, 5, compare.LAST_TEN], options)
     if "scale" in wanted:
         longer = dataclasses.replace(options, limit=chosen.limit or SCALE_LIMIT)
         scale.scale(getattr(chosen, "parts", None) or list(scale.MEASURE), longer)

@@ -127,10 +127,9 @@ def fit_history(train: pd.DataFrame, test: pd.DataFrame, seed: int, **parts: boo
     from course_utils.training import fit
 
     def train_it(model, clock):
-        inputs, other = (
-            {name: history_inputs(train, part)[name] for name in model.input} for part in (train, test)
-        )
-        test_inputs.update(other)
+        inputs, other = history_inputs(train, train), history_inputs(train, test)
+        test_inputs.update({name: other[name] for name in model.input})
+        inputs = {name: inputs[name] for name in model.input}
         options = {"loss": "sparse_categorical_crossentropy", "last_rate": 0.02, "callbacks": [clock]}
         fit(model, (inputs, train["rating"].to_numpy() - 1), worker.epochs(7), 0.002, 1024, **options)
 
@@ -182,24 +181,44 @@ def deep_05(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
 
 
 def history_07(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
-    """Run the network of notebook 07."""
+    """Run the network of notebook 07: histories, side information, near in time."""
     return fit_history(train, test, seed)
 
 
-def history_07_no_time(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
-    """Run the network of notebook 07 without the day of the rating."""
-    return fit_history(train, test, seed, day=False)
+def history_07_side(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+    """Run the network of notebook 07 without time."""
+    return fit_history(train, test, seed, near=False)
 
 
-def ensemble_07(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+def history_07_ratings(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+    """Run the network of notebook 07 with ratings only: no time, no side information."""
+    return fit_history(train, test, seed, near=False, side=False)
+
+
+def average(train: pd.DataFrame, test: pd.DataFrame, seed: int, **parts: bool) -> Result:
     """Average five networks of notebook 07, trained one after the other with five seeds."""
-    members = [fit_history(train, test, 5 * seed + number) for number in range(5)]
+    members = [fit_history(train, test, 5 * seed + number, **parts) for number in range(5)]
     return Result(
         np.mean([member.predictions for member in members], axis=0),
         sum(member.fit_seconds for member in members),
         sum(member.predict_seconds for member in members),
         sum(member.parameters for member in members),
     )
+
+
+def average_07(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+    """Average five networks of ``history_07``."""
+    return average(train, test, seed)
+
+
+def average_07_side(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+    """Average five networks of ``history_07_side``."""
+    return average(train, test, seed, near=False)
+
+
+def average_07_ratings(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Result:
+    """Average five networks of ``history_07_ratings``."""
+    return average(train, test, seed, near=False, side=False)
 
 
 FIVE = (0, 1, 2, 3, 4)
@@ -213,11 +232,24 @@ MODELS: dict[str, Model] = {
     "source-mf": Model(mf_source, "source", "matrix factorization, right target, 60 epochs", **OURS),
     "source-deep": Model(deep_source, "source", "deep network, 65 epochs", **OURS),
     "mf-04": Model(mf_04, "ours", "matrix factorization of notebook 04, 20 epochs", seeds=FIVE, **OURS),
-    "history-07": Model(history_07, "ours", "network of notebook 07, with the day", seeds=FIVE, **OURS),
-    "history-07-no-time": Model(
-        history_07_no_time, "ours", "network of notebook 07, no time", seeds=(0, 1), **OURS
+    "history-07": Model(
+        history_07, "ours", "network of notebook 07", seeds=FIVE, knows="+ side + time", **OURS
     ),
-    "ensemble-07": Model(ensemble_07, "ours", "five networks of notebook 07, averaged", seeds=(0,), **OURS),
+    "history-07-side": Model(
+        history_07_side, "ours", "network of notebook 07, no time", seeds=FIVE, knows="+ side", **OURS
+    ),
+    "history-07-ratings": Model(
+        history_07_ratings, "ours", "network of notebook 07, ratings only", seeds=FIVE, **OURS
+    ),
+    "average-07": Model(
+        average_07, "ours", "five networks of notebook 07, averaged", knows="+ side + time", **OURS
+    ),
+    "average-07-side": Model(
+        average_07_side, "ours", "five networks of notebook 07, no time, averaged", knows="+ side", **OURS
+    ),
+    "average-07-ratings": Model(
+        average_07_ratings, "ours", "five networks of notebook 07, ratings only, averaged", **OURS
+    ),
     "deep-05": Model(deep_05, "ours", "deep network of notebook 05, 20 epochs", seeds=FIVE, **OURS),
 }
 

@@ -327,9 +327,15 @@ MODELS: dict[str, Model] = {
     "myfm-svdpp": Model(
         peer(lambda: myfm_fit(history=True), {}, *SAMPLES), setting="SVD++, rank 10, 512 samples", **MYFM
     ),
+    "myfm-both": Model(
+        peer(lambda: myfm_fit(history=True, mirrored=True, ordinal=True), {}, *SAMPLES),
+        setting="SVD++, mirrored history, ordered probit, rank 10, 512 samples",
+        **MYFM,
+    ),
     "myfm-all": Model(
         peer(lambda: myfm_fit(history=True, mirrored=True, day=True, ordinal=True), {}, *SAMPLES),
         setting="SVD++, mirrored history, day, ordered probit, rank 10, 512 samples",
+        knows="+ time",
         **MYFM,
     ),
 }

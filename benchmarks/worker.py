@@ -41,6 +41,7 @@ class Model:
     packages: tuple[str, ...]  # whose versions to report
     env: str = ""  # name of the peer's environment; "" is the course's own
     seeds: tuple[int, ...] = (0,)
+    knows: str = "ratings"  # what it learns from: "ratings", "+ side", "+ time", "+ side + time"
 
 
 def epochs(wanted: int) -> int:

@@ -1,11 +1,16 @@
-"""The network of notebook 07: matrix factorization with histories, side information, days and ordinal stars."""
+"""The network of notebook 07: matrix factorization with histories, side information, time and ordinal stars."""
 
 from collections.abc import Sequence
+
+from course_utils.metrics import bias_baseline
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import layers, ops, regularizers
+
+FOLDS = 10  # of the training ratings, when they get numbers from each other
+NEAR = (10, 60, 600, 3600, 86_400)  # seconds: what counts as near in time, from ten seconds to a day
 
 
 def _small() -> keras.initializers.Initializer:
@@ -97,24 +102,59 @@ class OrdinalStars(layers.Layer):
         return {**super().get_config(), "start": self.start}
 
 
-def history_inputs(train: pd.DataFrame, part: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the inputs of ``history_model`` for some ratings, as int32 arrays of shape (n,) (notebook 07).
+def near_in_time(train: pd.DataFrame, part: pd.DataFrame, widths: Sequence[float] = NEAR) -> np.ndarray:
+    """Return what the same users gave just before and after, as one number for each width (notebook 07).
+
+    A training rating counts with its error: how far it lies from both biases of notebook 01. Its weight falls
+    with the distance in time, exp(-seconds / width). The result is the weighted sum of the errors over the sum
+    of the weights plus 2: with no rating near, it is near 0.
+
+    When ``part`` is ``train`` itself, a rating must not be in its own numbers, nor in the biases behind them.
+    So the table is dealt into ten folds, and each fold gets its numbers from the other nine.
 
     Args:
-        train: the training ratings, with user_id, movie_id, timestamp. They say which days are known.
-        part: the ratings to prepare, with the same columns; ``train`` itself, or others.
+        train: the training ratings, with user_id, movie_id, rating, timestamp.
+        part: the ratings to prepare: user_id and timestamp are read. ``train`` itself, or others.
+        widths: in seconds.
 
     Returns:
-        ``user_id`` and ``movie_id``; ``day``: days since the first training rating, cut to the known range;
-        ``user_day``: the number of the pair (user, day), or 0 when this user has no training rating that day.
+        A float32 array of shape (len(part), len(widths)).
     """
-    day, known_day = (frame["timestamp"].to_numpy() // 86_400 for frame in (part, train))
-    pairs = pd.MultiIndex.from_arrays([train["user_id"], known_day]).unique()
+    if part is train:
+        near, fold = np.zeros((len(part), len(widths)), "float32"), np.arange(len(part)) % FOLDS
+        np.random.default_rng(0).shuffle(fold)
+        for number in range(FOLDS):
+            near[fold == number] = near_in_time(train[fold != number], train[fold == number], widths)
+        return near
+    mu, b_u, b_i = bias_baseline(train)
+    known = mu + train["user_id"].map(b_u) + train["movie_id"].map(b_i)
+    error, then = (train["rating"] - known).to_numpy(), train["timestamp"].to_numpy("float64")
+    now = part["timestamp"].to_numpy("float64")
+    near = np.zeros((len(part), len(widths)), "float32")
+    of_user = train.reset_index(drop=True).groupby("user_id").indices
+    for user, rows in part.reset_index(drop=True).groupby("user_id").indices.items():
+        past = of_user.get(user, rows[:0])
+        distance = np.abs(now[rows, None] - then[past])
+        for number, width in enumerate(widths):
+            weight = np.exp(-distance / width)
+            near[rows, number] = weight @ error[past] / (weight.sum(axis=1) + 2)
+    return near
+
+
+def history_inputs(train: pd.DataFrame, part: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the inputs of ``history_model`` for some ratings (notebook 07).
+
+    Args:
+        train: the training ratings, with user_id, movie_id, rating, timestamp.
+        part: the ratings to prepare, with user_id, movie_id, timestamp; ``train`` itself, or others.
+
+    Returns:
+        ``user_id`` and ``movie_id``, int32 arrays of shape (n,), and ``near``, see ``near_in_time``.
+    """
     return {
         "user_id": part["user_id"].to_numpy("int32"),
         "movie_id": part["movie_id"].to_numpy("int32"),
-        "day": (np.clip(day, known_day.min(), known_day.max()) - known_day.min()).astype("int32"),
-        "user_day": (pairs.get_indexer(pd.MultiIndex.from_arrays([part["user_id"], day])) + 1).astype("int32"),
+        "near": near_in_time(train, part),
     }
 
 
@@ -156,97 +196,95 @@ def history_model(
     user_history: bool = True,
     movie_history: bool = True,
     leave_one_out: bool = True,
+    part_biases: bool = True,
     side: bool = True,
-    day: bool = True,
+    near: bool = True,
     ordinal: bool = True,
     lookup_l2: float = 0.06,
     history_l2: float = 0.006,
-    bias_l2: float = 0.0004,
     side_l2: float = 0.01,
-    day_l2: float = 0.02,
+    bias_l2: float = 0.0004,
+    part_bias_l2: float = 0.001,
 ) -> keras.Model:
-    """Build the network of notebook 07: matrix factorization whose vectors are sums of several parts.
+    """Build the network of notebook 07: matrix factorization whose vectors and biases are sums of parts.
 
-    user vector = P_u + history of u + side information of u + vector of (u, day); movie vector the same without
-    the day. Rating = dot product + biases of user, movie, day and (user, day), plus the day's vector times
-    both vectors. Each part can be switched off.
+    user vector = P_u + history of u + side information of u; movie vector likewise. Each part may add a bias,
+    too. Score = the two vectors' dot product + all biases + a weight times each number of ``near_in_time``. The
+    notebook builds it in the open; a test compares it with the formula in NumPy. Each part can be switched off.
 
     Args:
-        train: the training ratings: who rated what, which days, and how many of each star.
+        train: the training ratings: who rated what, and how many of each star.
         features: what ``side_features`` returns; its rows give the sizes.
         K: number of latent factors.
         user_history: add the history of the user (SVD++).
         movie_history: add the history of the movie.
         leave_one_out: leave the rating that is being predicted out of both histories.
+        part_biases: let histories and side information add a bias each, beside their vectors.
         side: add age, gender, occupation; genres and year.
-        day: add the day of the rating.
+        near: add what the user gave just before and after.
         ordinal: put out the probabilities of 1 to 5 stars (batch, 5) instead of one rating (batch, 1).
         lookup_l2: penalty on P_u and Q_i, mean over the batch, as are the following.
         history_l2: penalty on the history vectors.
-        bias_l2: penalty on the biases.
         side_l2: penalty on the vectors of the side information.
-        day_l2: penalty on the vectors and biases of days and of (user, day).
+        bias_l2: penalty on b_u and b_i.
+        part_bias_l2: penalty on the biases of histories and side information.
 
     Returns:
-        An uncompiled model. Its inputs are those of ``history_inputs``, without the days when ``day`` is off.
+        An uncompiled model. Its inputs are those of ``history_inputs``, without ``near`` when that is off.
     """
     about_user, about_movie = features
     n_users, n_items = len(about_user), len(about_movie)
-    known = history_inputs(train, train)
     seen = np.zeros((n_users, n_items), "float32")
-    seen[known["user_id"], known["movie_id"]] = 1
+    seen[train["user_id"], train["movie_id"]] = 1
 
-    def table(rows, width, penalty, name, start=None):
-        return layers.Embedding(
-            rows,
-            width,
-            embeddings_initializer=start or _small(),
-            activity_regularizer=regularizers.L2(penalty),
-            name=name,
-        )
+    def table(rows, width, penalty, name, start):
+        options = {"embeddings_initializer": start, "activity_regularizer": regularizers.L2(penalty)}
+        return layers.Embedding(rows, width, name=name, **options)
 
-    def history(matrix, row, column, name):
-        layer = History(
-            *matrix.shape, K, leave_one_out, activity_regularizer=regularizers.L2(history_l2), name=name
-        )
+    def history(matrix, row, column, width, penalty, name):
+        options = {"activity_regularizer": regularizers.L2(penalty), "name": name}
+        layer = History(*matrix.shape, width, leave_one_out, **options)
         vector = layer(row, column)
         layer.seen.assign(matrix)
         return vector
 
-    def about(matrix, ids, name):
-        fixed = layers.Embedding(*matrix.shape, weights=[matrix], trainable=False, name=f"{name}_features")
-        weights = {"kernel_initializer": _small(), "activity_regularizer": regularizers.L2(side_l2)}
-        return layers.Dense(K, use_bias=False, name=f"{name}_side", **weights)(fixed(ids))
+    def about(known, width, penalty, name):
+        options = {"kernel_initializer": _small(), "activity_regularizer": regularizers.L2(penalty)}
+        return layers.Dense(width, use_bias=False, name=name, **options)(known)
 
     inputs = {name: keras.Input(shape=(), dtype="int32", name=name) for name in ("user_id", "movie_id")}
     user_id, movie_id = inputs["user_id"], inputs["movie_id"]
-    user_parts = [table(n_users, K, lookup_l2, "P")(user_id)]
-    movie_parts = [table(n_items, K, lookup_l2, "Q")(movie_id)]
+    user_parts = [table(n_users, K, lookup_l2, "P", _small())(user_id)]
+    movie_parts = [table(n_items, K, lookup_l2, "Q", _small())(movie_id)]
     terms = [
         table(n_users, 1, bias_l2, "b_u", "zeros")(user_id),
         table(n_items, 1, bias_l2, "b_i", "zeros")(movie_id),
     ]
     if user_history:
-        user_parts.append(history(seen, user_id, movie_id, "user_history"))
+        user_parts.append(history(seen, user_id, movie_id, K, history_l2, "user_history"))
+        if part_biases:
+            terms.append(history(seen, user_id, movie_id, 1, part_bias_l2, "b_user_history"))
     if movie_history:
-        movie_parts.append(history(seen.T, movie_id, user_id, "movie_history"))
+        movie_parts.append(history(seen.T, movie_id, user_id, K, history_l2, "movie_history"))
+        if part_biases:
+            terms.append(history(seen.T, movie_id, user_id, 1, part_bias_l2, "b_movie_history"))
     if side:
-        user_parts.append(about(about_user, user_id, "user"))
-        movie_parts.append(about(about_movie, movie_id, "movie"))
-    if day:
-        inputs |= {name: keras.Input(shape=(), dtype="int32", name=name) for name in ("day", "user_day")}
-        n_days, n_pairs = int(known["day"].max()) + 1, int(known["user_day"].max()) + 1
-        # Zeros: a pair (user, day) that training never saw then adds nothing.
-        user_parts.append(table(n_pairs, K, day_l2, "P_user_day", "zeros")(inputs["user_day"]))
-        terms.append(table(n_pairs, 1, day_l2, "b_user_day", "zeros")(inputs["user_day"]))
-        terms.append(table(n_days, 1, bias_l2, "b_day", "zeros")(inputs["day"]))
+        for name, matrix, ids, parts in (
+            ("user", about_user, user_id, user_parts),
+            ("movie", about_movie, movie_id, movie_parts),
+        ):
+            fixed = layers.Embedding(*matrix.shape, weights=[matrix], trainable=False, name=f"{name}_features")
+            known = fixed(ids)
+            parts.append(about(known, K, side_l2, f"{name}_side"))
+            if part_biases:
+                terms.append(about(known, 1, part_bias_l2, f"b_{name}_side"))
+    if near:
+        inputs["near"] = keras.Input(shape=(len(NEAR),), name="near")
+        weights = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="near_weights")
+        terms.append(weights(inputs["near"]))
     user = layers.Add(name="user_vector")(user_parts) if len(user_parts) > 1 else user_parts[0]
     movie = layers.Add(name="movie_vector")(movie_parts) if len(movie_parts) > 1 else movie_parts[0]
     terms.append(layers.Dot(axes=1, name="dot")([user, movie]))
-    if day:
-        day_vector = table(n_days, K, day_l2, "day_vector")(inputs["day"])
-        both = layers.Add(name="user_plus_movie")([user, movie])
-        terms.append(layers.Dot(axes=1, name="day_dot")([day_vector, both]))
     score = layers.Add(name="score")(terms)
     if ordinal:
         above = np.array([(train["rating"] > star).mean() for star in (1, 2, 3, 4)]).clip(0.001, 0.999)

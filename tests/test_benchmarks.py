@@ -473,8 +473,17 @@ def test_splits_have_mean_and_spread(options, monkeypatch):
     assert [row["split"] for row in rows] == ["1", "2", "3", "mean", "sd"]
     assert [float(row["test_rmse"]) for row in rows] == pytest.approx([0.91, 0.92, 0.93, 0.92, 0.01])
     assert len(set(seen)) == 3, "three different splits"
-    compare.over("folds", [1, 2], options)
-    assert [row["split"] for row in driver.read_rows(options.out / "folds.csv")] == ["1", "2", "mean", "sd"]
+    compare.over("folds", [1, 2, compare.LAST_TEN], dataclasses.replace(options, only=("mf-04",)))
+    rows = driver.read_rows(options.out / "folds.csv")
+    assert [row["split"] for row in rows] == ["1", "2", "last ten", "mean", "sd"]
+    assert float(rows[3]["test_rmse"]) == pytest.approx(0.945), "the mean of the folds, without the last ten"
+
+
+def test_last_ten_are_each_users_last(ratings):
+    train, test = compare.cut(ratings, "folds", compare.LAST_TEN)
+    assert len(train) + len(test) == len(ratings) and (test.groupby("user_id").size() == 10).all()
+    latest = train.groupby("user_id")["timestamp"].max()
+    assert (test["timestamp"] >= test["user_id"].map(latest)).all()
 
 
 def test_saved_split_is_the_courses(ratings, tmp_path):
@@ -533,7 +542,7 @@ def called(monkeypatch):
 def test_all_runs_everything_and_prints_the_tables(called, capsys):
     command_line.main(["all", "--limit", "9"])
     assert [call[0] for call in called] == ["models", "splits", "folds", "scale"]
-    assert called[1][1] == list(range(1, 11)) and called[2][1] == [1, 2, 3, 4, 5]
+    assert called[1][1] == list(range(1, 11)) and called[2][1] == [1, 2, 3, 4, 5, compare.LAST_TEN]
     assert called[3][1] == list(scale.MEASURE)
     assert {(call[-1].out, call[-1].limit, call[-1].quick) for call in called} == {(FOLDER, 9, False)}
     printed = capsys.readouterr().out
@@ -578,4 +587,4 @@ def test_the_command_itself_runs():
         check=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
-    assert "| matrix factorization of notebook 04, 20 epochs | ours | 0.8967" in done.stdout
+    assert "| matrix factorization of notebook 04, 20 epochs | ours | ratings | 0.8967" in done.stdout

@@ -2,7 +2,16 @@
 
 import inspect
 
-from course_utils.history import History, OrdinalStars, history_inputs, history_model, side_features
+from course_utils.history import (
+    NEAR,
+    History,
+    OrdinalStars,
+    history_inputs,
+    history_model,
+    near_in_time,
+    side_features,
+)
+from course_utils.metrics import bias_baseline
 from course_utils.models import matrix_factorization
 
 import keras
@@ -13,13 +22,13 @@ import tensorflow as tf
 
 DAY = 86_400
 SEEN = np.array([[1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]], "float32")
-SWITCHES = ("user_history", "movie_history", "leave_one_out", "side", "day", "ordinal")
+SWITCHES = ("user_history", "movie_history", "leave_one_out", "part_biases", "side", "near", "ordinal")
 PENALTIES = {  # which parts each penalty counts
     "lookup_l2": ("P", "Q"),
     "history_l2": ("user_history", "movie_history"),
-    "bias_l2": ("b_u", "b_i", "b_day"),
+    "bias_l2": ("b_u", "b_i"),
     "side_l2": ("user_side", "movie_side"),
-    "day_l2": ("P_user_day", "b_user_day", "day_vector"),
+    "part_bias_l2": ("b_user_history", "b_movie_history", "b_user_side", "b_movie_side"),
 }
 
 
@@ -38,6 +47,28 @@ def history_by_hand(table, train, own, other, pairs, leave_one_out):
     return np.array(vectors)
 
 
+def near_by_hand(train, part):
+    """Go through the ratings one by one: the weighted errors of the same user's others, five times."""
+    if part is train:
+        rows, fold = np.zeros((len(train), 5)), np.arange(len(train)) % 10
+        np.random.default_rng(0).shuffle(fold)
+        for number in range(10):
+            rows[fold == number] = near_by_hand(train[fold != number], train[fold == number])
+        return rows
+    mu, b_u, b_i = bias_baseline(train)
+    rows = []
+    for asked in part.itertuples():
+        above, below = np.zeros(5), np.full(5, 2.0)
+        for known in train.itertuples():
+            if known.user_id == asked.user_id:
+                distance = abs(known.timestamp - asked.timestamp)
+                weight = np.exp(-distance / np.array([10, 60, 600, 3600, 86400]))
+                above += weight * (known.rating - mu - b_u[known.user_id] - b_i[known.movie_id])
+                below += weight
+        rows.append(above / below)
+    return np.array(rows)
+
+
 def by_hand(model, train, features, part, off=()):
     """Return what the network should predict for the ratings in ``part``, and its parts by name."""
     on = {name: name not in off for name in SWITCHES}
@@ -45,31 +76,25 @@ def by_hand(model, train, features, part, off=()):
     u, i = part["user_id"].to_numpy(), part["movie_id"].to_numpy()
     parts = {"P": w["P"][u], "Q": w["Q"][i], "b_u": w["b_u"][u], "b_i": w["b_i"][i]}
     user, movie, score = parts["P"], parts["Q"], parts["b_u"][:, 0] + parts["b_i"][:, 0]
-    if on["user_history"]:
-        parts["user_history"] = history_by_hand(
-            w["user_history"], train, "user_id", "movie_id", zip(u, i, strict=True), on["leave_one_out"]
-        )
-        user = user + parts["user_history"]
-    if on["movie_history"]:
-        parts["movie_history"] = history_by_hand(
-            w["movie_history"], train, "movie_id", "user_id", zip(i, u, strict=True), on["leave_one_out"]
-        )
-        movie = movie + parts["movie_history"]
-    if on["side"]:
-        parts["user_side"] = features[0][u] @ w["user_side"]
-        parts["movie_side"] = features[1][i] @ w["movie_side"]
-        user, movie = user + parts["user_side"], movie + parts["movie_side"]
-    if on["day"]:
-        first, last = train["timestamp"].min() // DAY, train["timestamp"].max() // DAY
-        day = [min(max(time // DAY, first), last) - first for time in part["timestamp"]]
-        known = list(dict.fromkeys(zip(train["user_id"], train["timestamp"] // DAY, strict=True)))
-        here = zip(part["user_id"], part["timestamp"] // DAY, strict=True)
-        number = [known.index(pair) + 1 if pair in known else 0 for pair in here]
-        parts |= {"P_user_day": w["P_user_day"][number], "b_user_day": w["b_user_day"][number]}
-        parts |= {"b_day": w["b_day"][day], "day_vector": w["day_vector"][day]}
-        user = user + parts["P_user_day"]
-        score = score + parts["b_user_day"][:, 0] + parts["b_day"][:, 0]
-        score = score + (parts["day_vector"] * (user + movie)).sum(axis=1)
+    for side, own, other, pairs in (
+        ("user", "user_id", "movie_id", list(zip(u, i, strict=True))),
+        ("movie", "movie_id", "user_id", list(zip(i, u, strict=True))),
+    ):
+        if on[f"{side}_history"]:
+            for name in (f"{side}_history", *([f"b_{side}_history"] if on["part_biases"] else [])):
+                parts[name] = history_by_hand(w[name], train, own, other, pairs, on["leave_one_out"])
+        if on["side"]:
+            known = features[0][u] if side == "user" else features[1][i]
+            for name in (f"{side}_side", *([f"b_{side}_side"] if on["part_biases"] else [])):
+                parts[name] = known @ w[name]
+    for name in ("user_history", "user_side"):
+        user = user + parts.get(name, 0)
+    for name in ("movie_history", "movie_side"):
+        movie = movie + parts.get(name, 0)
+    for name in PENALTIES["part_bias_l2"]:
+        score = score + (parts[name][:, 0] if name in parts else 0)
+    if on["near"]:
+        score = score + near_by_hand(train, part) @ w["near_weights"][:, 0]
     score = score + (user * movie).sum(axis=1)
     if not on["ordinal"]:
         return (train["rating"].mean() + score)[:, None], parts
@@ -80,14 +105,14 @@ def by_hand(model, train, features, part, off=()):
 
 @pytest.fixture
 def made():
-    """Random ratings of 6 users and 8 movies on 4 days, other pairs to predict, and random features."""
+    """Random ratings of 6 users and 8 movies within two minutes or days apart, other pairs, random features."""
     rng = np.random.default_rng(3)
     pairs = rng.permutation([(user, movie) for user in range(1, 7) for movie in range(1, 9)])
     ratings = pd.DataFrame(pairs, columns=["user_id", "movie_id"])
     ratings["rating"] = np.array([1, 2, 3, 3, 4, 4, 4, 5])[np.arange(48) % 8]
-    ratings["timestamp"] = 10_200 * DAY + rng.integers(0, 4 * DAY, 48)
+    ratings["timestamp"] = 10_200 * DAY + rng.integers(0, 120, 48) + DAY * rng.integers(0, 2, 48)
     train, part = ratings.iloc[:20].reset_index(drop=True), ratings.iloc[20:].copy()
-    part.iloc[:2, 3] += [-30 * DAY, 30 * DAY]  # before and after every day that training knows
+    part.iloc[:2, 3] += [-30 * DAY, 30 * DAY]  # far from everything that training knows
     features = rng.random((7, 4), "float32"), rng.random((9, 5), "float32")
     return train, pd.concat([part, train.iloc[:6]]), features  # some of the pairs are in their own history
 
@@ -103,7 +128,7 @@ def inputs_of(model, train, part):
     return {name: tf.constant(history_inputs(train, part)[name]) for name in model.input}
 
 
-ALONE = ("movie_history", "leave_one_out", "side", "day", "ordinal")
+ALONE = ("movie_history", "leave_one_out", "part_biases", "side", "near", "ordinal")
 
 
 @pytest.mark.parametrize("off", [(), *((name,) for name in SWITCHES), ALONE, SWITCHES], ids=" ".join)
@@ -111,7 +136,7 @@ def test_the_model_is_the_formula(made, off):
     train, part, features = made
     model = with_random_weights(history_model(train, features, K=3, **dict.fromkeys(off, False)))
     expected, _ = by_hand(model, train, features, part, off)
-    assert set(model.input) == {"user_id", "movie_id"} | (set() if "day" in off else {"day", "user_day"})
+    assert set(model.input) == {"user_id", "movie_id"} | (set() if "near" in off else {"near"})
     for size in (len(part), 1):
         found = model(inputs_of(model, train, part.iloc[-size:]))
         assert np.allclose(found, expected[-size:], atol=1e-5)
@@ -134,7 +159,7 @@ def test_the_penalties_of_the_course(made):
     model = with_random_weights(history_model(train, features, K=3))
     model(inputs_of(model, train, part))
     parts = by_hand(model, train, features, part)[1]
-    strengths = {"lookup_l2": 0.06, "history_l2": 0.006, "bias_l2": 0.0004, "side_l2": 0.01, "day_l2": 0.02}
+    strengths = dict(lookup_l2=0.06, history_l2=0.006, side_l2=0.01, bias_l2=0.0004, part_bias_l2=0.001)
     expected = sum(
         strengths[name] * (parts[one] ** 2).sum() / len(part) for name in PENALTIES for one in PENALTIES[name]
     )
@@ -146,12 +171,12 @@ def test_what_is_known_is_not_trained(made):
     train, part, features = made
     model = history_model(train, features, K=3)
     rows = {"P": 7, "Q": 9, "user_history": 9, "movie_history": 7, "user_side": 4, "movie_side": 5}
-    rows |= {"b_u": 7, "b_i": 9, "b_day": 4, "day_vector": 4, "stars": 4}
-    rows["P_user_day"] = rows["b_user_day"] = history_inputs(train, train)["user_day"].max() + 1
+    rows |= {f"b_{name}": rows[name] for name in ("user_history", "movie_history", "user_side", "movie_side")}
+    rows |= {"b_u": 7, "b_i": 9, "near_weights": 5, "stars": 4}
     trained = {layer.name: layer.trainable_weights for layer in model.layers if layer.trainable_weights}
     assert {name: weights[0].shape[0] for name, weights in trained.items()} == rows
     assert len(model.trainable_weights) == len(rows), "one table each"
-    assert len(model.non_trainable_weights) == 4, "two 0/1 matrices, two tables of features"
+    assert len(model.non_trainable_weights) == 6, "four 0/1 matrices, two tables of features"
 
 
 def test_every_trained_weight_gets_a_gradient(made):
@@ -190,10 +215,11 @@ def test_without_parts_it_is_matrix_factorization(made):
 def test_the_layers_have_the_names_of_the_formula(made):
     train, _, features = made
     model = history_model(train, features, K=2)
-    assert [one.dtype for one in model.inputs] == 4 * ["int32"]
+    dtypes = {name: one.dtype for name, one in model.input.items()}
+    assert dtypes == {"user_id": "int32", "movie_id": "int32", "near": "float32"}
     names = {layer.name for layer in model.layers}
-    drawn = {"user_vector", "movie_vector", "user_plus_movie", "dot", "day_dot", "score", "stars"}
-    assert names - {"user_id", "movie_id", "day", "user_day"} == drawn.union(
+    drawn = {"user_vector", "movie_vector", "dot", "near_weights", "score", "stars"}
+    assert names - {"user_id", "movie_id", "near"} == drawn.union(
         *PENALTIES.values(), {"user_features", "movie_features"}
     )
     plain = history_model(train, features, K=2, ordinal=False)
@@ -209,9 +235,9 @@ def test_vectors_start_small_and_different_and_biases_at_zero(made):
     start = {
         layer.name: layer.trainable_weights[0].numpy() for layer in model.layers if layer.trainable_weights
     }
-    for name in ("b_u", "b_i", "b_day", "b_user_day", "P_user_day"):
+    for name in ("b_u", "b_i", "near_weights"):
         assert not start[name].any(), f"{name}: what training never saw has to add nothing"
-    vectors = ("P", "Q", "user_history", "movie_history", "user_side", "movie_side", "day_vector")
+    vectors = ("P", "Q", "user_history", "movie_history", "user_side", "movie_side")
     for name in vectors:
         assert 0.045 < start[name].std() < 0.055 and abs(start[name].mean()) < 0.005, name
     rows = [start[name][0] for name in vectors]
@@ -303,26 +329,44 @@ def test_a_saved_model_names_its_layers_after_the_course(layer):
 # --- Its inputs -----------------------------------------------------------------------------------
 
 
-def test_history_inputs_know_training_days_only():
-    days = np.array([10_200, 10_200, 10_201, 10_201, 10_202, 10_202])
-    within = np.array([0, DAY - 1, 0, DAY - 1, 0, DAY - 1])  # the first and the last second of a day
-    train = pd.DataFrame(
-        {"user_id": [1, 1, 2, 2, 2, 3], "movie_id": [1, 2, 1, 3, 4, 4], "timestamp": days * DAY + within}
-    )
-    part = pd.DataFrame(
-        {
-            "user_id": [1, 1, 3, 3],
-            "movie_id": [3, 3, 1, 2],
-            "timestamp": np.array([10_200, 10_202, 10_299, 10_100]) * DAY,
-        }
-    )
+def test_history_inputs(made):
+    train, part, _ = made
     inputs = history_inputs(train, part)
-    assert inputs["day"].tolist() == [0, 2, 2, 0], "days are counted from the first and cut at both ends"
-    assert inputs["user_day"].tolist() == [1, 0, 0, 0], "user 1 has training ratings on the first day only"
-    assert inputs["user_id"].tolist() == [1, 1, 3, 3] and inputs["movie_id"].tolist() == [3, 3, 1, 2]
-    assert history_inputs(train, train)["day"].tolist() == [0, 0, 1, 1, 2, 2]
-    assert history_inputs(train, train)["user_day"].tolist() == [1, 1, 2, 2, 3, 4]
-    assert all(values.dtype == "int32" for values in inputs.values())
+    assert list(inputs) == ["user_id", "movie_id", "near"]
+    assert inputs["user_id"].tolist() == part["user_id"].tolist() and inputs["user_id"].dtype == "int32"
+    assert inputs["movie_id"].tolist() == part["movie_id"].tolist() and inputs["movie_id"].dtype == "int32"
+    assert np.array_equal(inputs["near"], near_in_time(train, part))
+
+
+def test_near_in_time_is_the_sum_by_hand(made):
+    train, part, _ = made
+    assert NEAR == (10, 60, 600, 3600, 86_400)
+    for table in (part, train):
+        near = near_in_time(train, table)
+        assert near.dtype == "float32" and near.shape == (len(table), 5)
+        assert np.allclose(near, near_by_hand(train, table), atol=1e-6)
+    shuffled = train.sample(frac=1, random_state=0)  # neither the order nor the index matters
+    assert np.allclose(near_in_time(shuffled, part), near_in_time(train, part), atol=1e-6)
+    # A rating has no say in its own numbers, not even through the biases.
+    other = train.copy()
+    other.iloc[3, other.columns.get_loc("rating")] = 1 if other.iloc[3]["rating"] > 2 else 5
+    before, after = near_in_time(train, train), near_in_time(other, other)
+    assert np.array_equal(before[3], after[3]) and not np.array_equal(before, after)
+
+
+def test_near_in_time_knows_training_ratings_of_the_same_user_only(made):
+    train, part, _ = made
+    near = near_in_time(train, part)
+    assert np.allclose(near[:2, :3], 0, atol=1e-6), "a month away, nothing is near"
+    strangers = part.assign(user_id=99)
+    assert not near_in_time(train, strangers).any()
+    other = train.copy()
+    other.loc[other["user_id"] == 1, "timestamp"] += 7 * DAY
+    changed = (near_in_time(other, part) != near).any(axis=1)
+    assert set(part["user_id"][changed]) == {1}
+    assert near_in_time(train, part, widths=(60,)).shape == (len(part), 1)
+    assert np.array_equal(near_in_time(train, part, widths=(60,))[:, 0], near[:, 1])
+    assert near_in_time(train, part.drop(columns="rating")).shape == near.shape, "the stars are not read"
 
 
 USERS = pd.DataFrame(

@@ -4,7 +4,8 @@
 drawings that stands nowhere else; ``tests/test_ledger.py`` fails when there is one. What counts as a source:
 
 - for a notebook: its stored outputs and its code; those of a notebook that the same cell names (by a link, or
-  as "notebook 04"); its rows in ``tests/ledger/bands.csv``; arithmetic that is written out ("2 x 50 = 100"),
+  as "notebook 04"); the committed results that it names (`benchmarks/choices.csv`); its rows in
+  ``tests/ledger/bands.csv``; arithmetic that is written out ("2 x 50 = 100"),
 - for a guide or a drawing: the stored outputs and the code of all notebooks, and the committed results in
   ``benchmarks/``, ``data/published/`` and ``tests/ledger/bands.csv``,
 - ``tests/ledger/numbers.toml``: a short list of numbers, each with its source in words.
@@ -135,15 +136,20 @@ def _bands(name: str) -> list[float]:
 
 
 @functools.cache
-def _results() -> tuple[float, ...]:
-    """Return the numbers of the committed results files."""
+def _results(pattern: str) -> tuple[float, ...]:
+    """Return the numbers of committed results files."""
     found = []
-    for pattern in RESULTS:
-        for path in sorted(ROOT.glob(pattern)):
-            with open(path, newline="", encoding="utf-8") as file:
-                for row in csv.reader(file):
-                    found += [value for field in row for value in numbers_of_text(field)]
+    for path in sorted(ROOT.glob(pattern)):
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                found += [value for field in row for value in numbers_of_text(field)]
     return tuple(found)
+
+
+def _results_named(text: str) -> list[float]:
+    """Return the numbers of the committed results files that a text names, such as `benchmarks/choices.csv`."""
+    named = re.findall(r"`((?:benchmarks|data/published)/\w+\.csv)`", text)
+    return [value for path in named for value in _results(path)]
 
 
 def listed(where: str, path: Path = LIST) -> set[str]:
@@ -183,6 +189,7 @@ def unbound_in_notebook(path: Path) -> list[str]:
         named = {number for match in NAMED.findall(cell.source) for number in match if number in order}
         others = Known(
             [value for number in named for value in (*_outputs(order[number]), *_code(order[number]))]
+            + _results_named(cell.source)
         )
         arithmetic = written_out(cell.source)
         for number in numbers_in(cell.source):
@@ -198,7 +205,8 @@ def unbound_in_text(path: Path, text: str | None = None) -> list[str]:
     if path.suffix == ".svg":
         text = "\n".join(re.findall(r"<(?:text|tspan|title|desc)[^>]*>([^<]*)<", text))
     notebooks = [*course_notebooks(), NOTEBOOKS / "project.ipynb"]
-    known = Known([*_results(), *(value for one in notebooks for value in (*_outputs(one), *_code(one)))])
+    results = (value for pattern in RESULTS for value in _results(pattern))
+    known = Known([*results, *(value for one in notebooks for value in (*_outputs(one), *_code(one)))])
     arithmetic, allowed = written_out(text), listed(name)
     return [
         f"{name}: {number}"
