@@ -66,7 +66,7 @@ site: tools ## build the website and its decks into build/site (for students SOL
 pdf: tools ## print the course into build/course.pdf
 	@$(PY) -m tools.site.pdf
 
-bench: data tools ## measure our models beside other libraries, and notebook 09 at full size (an hour or more)
+bench: data tools ## measure our models beside other libraries, and notebook 11 at full size (an hour or more)
 	$(PY) -m benchmarks all
 
 STICK ?=

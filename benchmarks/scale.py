@@ -1,6 +1,6 @@
 """What happens when ratings, movies or machines become many: scale.csv.
 
-The parts are those of notebook 09, at sizes that a notebook should not wait for:
+The parts are those of notebook 11, at sizes that a notebook should not wait for:
 
 - ``stream``: 20 million ratings, made, stored, and trained on for one epoch by one process of bounded memory,
 - ``steps``: what a training step costs with other numbers of factors and other batch sizes,

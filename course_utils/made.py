@@ -91,7 +91,7 @@ def write_example(path: str | Path, seed: int = 0) -> Path:
 def synthetic_ratings(
     n_ratings: int, n_users: int, n_items: int, *, half_stars: bool = False, seed: int = 0, chunk: int = CHUNK
 ) -> Iterator[pd.DataFrame]:
-    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie (for notebook 09).
+    """Make ratings with the shape of MovieLens, chunk by chunk, sorted by user and movie (for notebook 11).
 
     Users and movies are row numbers from 0, as everywhere in ``large``: a streamed table has no unused row.
     rating = 3.51 + b_u + b_i + P_u . Q_i + noise, rounded and cut to the scale. The constants below are set so

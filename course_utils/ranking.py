@@ -1,6 +1,6 @@
-"""From scores to a list, and how good is the list? (notebook 08)
+"""From scores to a list, and how good is the list? (notebook 08, used again in 09 and 10)
 
-Everything here is NumPy. Movie ids are row numbers, as in every table of the course: ids begin at 1, and row 0
+Everything here is NumPy and pandas. Movie ids are row numbers, as in every table of the course: ids begin at 1, and row 0
 is unused, so movie 0 is never recommended.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from course_utils.checks import known_id, whole_number
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 
@@ -64,6 +65,115 @@ def recommend(user_id: int, scores: np.ndarray, seen: np.ndarray, n: int = 10) -
         )
     row = known_id(user_id, len(scores) - 1, "user")
     return top_n(scores[row], np.flatnonzero(seen[row][1:]) + 1, n)
+
+
+def hide_last(ratings: pd.DataFrame, n: int = 10, skip: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split off each user's n most recent ratings: what a list should have foreseen (built in notebook 08).
+
+    Args:
+        ratings: the table of notebook 01. Ratings of the same second keep the order of the file.
+        n: how many ratings of each user are hidden.
+        skip: leave out this many of the most recent ones first, for choices: with ``skip=10``, the ten before
+            the last ten are hidden, and nobody looks at the last ten.
+
+    Returns:
+        What there is to learn from, and what is hidden; both sorted by user and time.
+
+    Raises:
+        ValueError: for n below 1 or skip below 0, and when a user has nothing left to learn from.
+    """
+    whole_number(n, "n")
+    if skip < 0:
+        raise ValueError(f"skip={skip} must be 0 or more.")
+    ordered = ratings.sort_values(["user_id", "timestamp"], kind="stable")
+    from_the_end = ordered.groupby("user_id").cumcount(ascending=False)
+    old = ordered[from_the_end >= n + skip]
+    if short := set(ordered["user_id"]) - set(old["user_id"]):
+        raise ValueError(f"User {min(short)} has {n + skip} ratings or fewer: nothing is left to learn from.")
+    return old, ordered[(from_the_end < n + skip) & (from_the_end >= skip)]
+
+
+def mark(pairs: pd.DataFrame, n_users: int, n_items: int) -> np.ndarray:
+    """Return a table of True and False, shape (n_users, n_items): True where ``pairs`` has user and movie."""
+    marked = np.zeros((n_users, n_items), dtype=bool)
+    marked[pairs["user_id"], pairs["movie_id"]] = True
+    return marked
+
+
+def ndcg_of_users(scores: np.ndarray, seen: np.ndarray, relevant: np.ndarray, k: int = 10) -> np.ndarray:
+    """Return NDCG@k of each user who has something relevant, all unseen movies ranked (notebook 08).
+
+    The same as ``ndcg_at_k`` of each ``recommend``, for all users at once.
+
+    Args:
+        scores: shape (n_users, n_items); row 0 and column 0 are unused.
+        seen: the same shape, True where the user knows the movie.
+        relevant: the same shape, True where a hidden movie was liked.
+        k: how many places to look at.
+
+    Returns:
+        One number for each row of ``relevant`` that has a True, in the order of the rows.
+
+    Raises:
+        ValueError: for tables of different shapes, NaN among the scores, and nothing relevant.
+    """
+    shapes = {np.shape(table) for table in (scores, seen, relevant)}
+    if len(shapes) > 1 or np.ndim(scores) != 2:
+        raise ValueError(f"scores, seen and relevant must be tables of one shape, not {sorted(shapes)}.")
+    if np.isnan(scores).any():
+        raise ValueError("scores holds NaN: a training that diverged leaves such values.")
+    users = np.flatnonzero(relevant.any(axis=1))
+    if not len(users):
+        raise ValueError("No user has a relevant movie: there is nothing to score.")
+    open_scores = np.where(seen[users], -np.inf, scores[users])
+    open_scores[:, 0] = -np.inf
+    places = np.argsort(-open_scores, axis=1, kind="stable")[:, : whole_number(k, "k")]
+    hits = np.take_along_axis(relevant[users] & ~seen[users], places, axis=1)
+    worth = 1 / np.log2(np.arange(2, k + 2))
+    best = np.cumsum(worth)[np.minimum(relevant[users].sum(axis=1), k) - 1]
+    return (hits * worth[: hits.shape[1]]).sum(axis=1) / best
+
+
+def gain_of_users(before: np.ndarray, after: np.ndarray, draws: int = 1000) -> tuple[float, float, float]:
+    """Return the mean of ``after - before`` over users, and its 95 % interval by the bootstrap (notebook 08).
+
+    Args:
+        before: one score a user, for instance from ``ndcg_of_users``.
+        after: those of another model, for the same users in the same order.
+        draws: how often as many users are drawn, with replacement.
+
+    Raises:
+        ValueError: when the two are no rows of equal length.
+    """
+    before, after = np.asarray(before, "float64"), np.asarray(after, "float64")
+    if before.ndim != 1 or before.shape != after.shape:
+        raise ValueError(f"before and after must be rows of one length, not {before.shape}, {after.shape}.")
+    difference = after - before
+    drawn = np.random.default_rng(0).integers(0, len(difference), (draws, len(difference)))
+    low, high = np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
+    return float(difference.mean()), float(low), float(high)
+
+
+def ease(X: np.ndarray, l2: float) -> np.ndarray:
+    """Return the movie-to-movie weights of EASE, shape (n_items, n_items); ``X @ ease(X, l2)`` are the scores.
+
+    The least-squares fit of X by X with a penalty, where no movie may explain itself (built in notebook 08).
+    Source: H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", The Web Conference 2019.
+
+    Args:
+        X: what users did, shape (n_users, n_items), for instance 1 for each movie that a user has seen.
+        l2: the penalty, above 0.
+
+    Raises:
+        ValueError: for a penalty that is not above 0.
+    """
+    if not l2 > 0:
+        raise ValueError(f"l2 must be above 0, but it is {l2}.")
+    together = X.T @ X + l2 * np.eye(X.shape[1], dtype=X.dtype)
+    inverse = np.linalg.inv(together)
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
 
 
 def precision_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:

@@ -24,7 +24,7 @@ from browser import offline_page
 pytestmark = pytest.mark.slow
 NOTEBOOKS = course_notebooks(ROOT / "notebooks")
 # Seconds that a quiet machine with two cores needs for Run All, start of the kernel included.
-SECONDS = {"06": 300, "07": 150, "09": 120}
+SECONDS = {"06": 300, "07": 150, "11": 120}
 LIMIT = 60
 ALL = os.environ.get("COURSE_BROWSER") == "all"
 QUICK = ("00", "01", "03")  # 02 and 08 run in tests of their own

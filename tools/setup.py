@@ -31,7 +31,7 @@ WINDOWS = os.name == "nt"
 # What is installed, in this order, and what people are told about it: megabytes to download on Linux.
 PINS = {"course": "requirements.txt", "tools": "requirements-all.txt"}
 MEGABYTES = {"course": 500, "tools": 600}
-WHAT = {"course": "the course", "tools": "teaching, testing and notebook 09's engines"}
+WHAT = {"course": "the course", "tools": "teaching, testing and notebook 11's engines"}
 ASK = "import sys, sysconfig; print('%d.%d' % sys.version_info[:2], sysconfig.get_platform())"
 
 

@@ -1,1 +1,1 @@
-"""What the notebook on scale needs: streams of ratings, several workers, other engines (notebook 09)."""
+"""What the notebook on scale needs: streams of ratings, several workers, other engines (notebook 11)."""

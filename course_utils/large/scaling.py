@@ -1,7 +1,7 @@
 """Training that takes long or that one process can't do: updates by rows, checkpoints, several workers.
 
 ``python -m course_utils.large.scaling SETTINGS RESULT`` is one of several processes that train one network
-together. A notebook can't be one of them, so notebook 09 starts them with ``start_workers``.
+together. A notebook can't be one of them, so notebook 11 starts them with ``start_workers``.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Nothing here ever holds all ratings. A *chunk* is a table of at most about a million ratings with the columns
 user_id (int32), movie_id (int32), rating (float32, stars) and timestamp (int64, seconds since 1970). Users and
-movies are numbered from 0. Notebook 09 shows how the pieces go together:
+movies are numbered from 0. Notebook 11 shows how the pieces go together:
 
     synthetic_ratings or movielens_ratings  ->  write_ratings  ->  rating_dataset  ->  model.fit
 """
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 def movielens_ratings(path: str | Path) -> Iterator[pd.DataFrame]:
-    """Read a file of ratings chunk by chunk, with its original ids (for notebook 09).
+    """Read a file of ratings chunk by chunk, with its original ids (for notebook 11).
 
     All formats that ``data.load_ratings`` reads: ``u.data``, ``ratings.dat`` and ``ratings.csv`` of MovieLens,
     described in the README of each data set (GroupLens, https://grouplens.org/datasets/movielens/), and tables
@@ -100,7 +100,7 @@ class RowNumbers:
 
 
 def import_movielens(path: str | Path, folder: str | Path, *, test_share: float = 0.01, seed: int = 0) -> dict:
-    """Turn a file of ratings into Parquet files, with ids from 0, in bounded memory (for notebook 09).
+    """Turn a file of ratings into Parquet files, with ids from 0, in bounded memory (for notebook 11).
 
     The original ids are stored beside them: ``np.load(folder / "user_ids.npy")[row]`` is the user of a row of
     P, and ``movie_ids.npy`` does the same for Q.
