@@ -1,10 +1,10 @@
-"""Made ratings: a table of readers and books to practice on, and as many movie ratings as one likes.
+"""Made ratings: a table to practice on, many movie ratings, and worlds that differ in one thing.
 
-Both come from one core: factors (``factors``), and stars from biases, factors and noise (``_stars``). No row
+All come from one core: factors (``factors``), and stars from biases, factors and noise (``_stars``). No row
 comes from a real person.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from course_utils.fetch import write_whole
@@ -190,3 +190,55 @@ def _among(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     if len(ordered) == 0:
         return np.zeros(len(values), bool)
     return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values
+
+
+# --- A world in which we choose how people choose -----------------------------------------------------
+
+CHOICES = ("at random", "by taste", "by fame")
+
+
+def chosen_ratings(
+    choice: str, per_user: Sequence[int], n_items: int, hidden: int = 10, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make a world in which we choose how people choose films (for notebook 08).
+
+    Everything but the choice is the same for one seed: the tastes (8 factors for each user and each film, and
+    how good a film is), how famous each film is, and the stars that a user would give to each film: 3.4 + taste
+    + noise, rounded, from 1 to 5. Fame is independent of taste.
+
+    Args:
+        choice: "at random"; "by taste": films that the user will like come more easily; "by fame": famous films
+            come more easily to everybody. A film comes with a weight of exp(taste) or exp(fame).
+        per_user: how many ratings each user has to learn from, entry 0 for nobody.
+        n_items: number of films plus one: ids begin at 1.
+        hidden: how many more ratings each user has, chosen in the same way, to test on.
+        seed: of everything.
+
+    Returns:
+        Two tables with user_id, movie_id and rating: to learn from, and hidden.
+
+    Raises:
+        ValueError: for an unknown choice, and when a user would need more films than there are.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"choice must be one of {', '.join(CHOICES)}, but it is {choice!r}.")
+    per_user = np.asarray(per_user, dtype=int)
+    if per_user.max() + hidden > n_items - 1:
+        raise ValueError(f"A user has {per_user.max()} + {hidden} ratings, but there are {n_items - 1} films.")
+    rng, n_users = np.random.default_rng(seed), len(per_user)
+    P, Q = (factors(rng, rows, np.ones(8)) for rows in (n_users, n_items))
+    taste = 0.7 * P @ Q.T / np.sqrt(8) + rng.normal(0, 0.4, n_items)
+    fame = rng.gumbel(size=n_items)
+    stars = np.clip(np.round(3.4 + taste + rng.normal(0, 0.8, taste.shape)), 1, 5)
+    wish = {"at random": 0 * taste, "by taste": taste, "by fame": 0 * taste + fame}[choice]
+    # The largest of wish + Gumbel noise are a draw without replacement, with weights exp(wish).
+    order = np.argsort(-(wish + rng.gumbel(size=taste.shape))[:, 1:], axis=1) + 1
+    parts = []
+    for user_id in range(1, n_users):
+        mine = rng.permutation(order[user_id, : per_user[user_id] + hidden])
+        part = np.arange(len(mine)) < per_user[user_id]
+        parts.append(pd.DataFrame({"user_id": user_id, "movie_id": mine, "to_learn": part}))
+    table = pd.concat(parts, ignore_index=True)
+    table["rating"] = stars[table["user_id"], table["movie_id"]]
+    learn = table.pop("to_learn")
+    return table[learn], table[~learn]

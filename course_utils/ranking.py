@@ -1,7 +1,7 @@
 """From scores to a list, and how good is the list? (notebook 08, used again in 09 and 10)
 
-Everything here is NumPy and pandas. Movie ids are row numbers, as in every table of the course: ids begin at 1, and row 0
-is unused, so movie 0 is never recommended.
+Everything here is NumPy and pandas. Movie ids are row numbers, as in every table of the course: ids begin at 1,
+and row 0 is unused, so movie 0 is never recommended.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

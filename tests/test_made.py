@@ -5,6 +5,7 @@ import os
 from course_utils import data, made
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_up import no_space, write
 
@@ -77,3 +78,34 @@ def test_a_movie_is_drawn_by_its_popularity():
     # Movie 0 is never drawn; movie 1 owns [0, 0.5), movie 2 [0.5, 0.75), movie 3 the rest.
     user, movie = made._distinct_movies(Drawn(), np.array([2, 2]), np.array([0.0, 0.5, 0.75, 1.0]))
     assert user.tolist() == [0, 0, 1, 1] and movie.tolist() == [1, 2, 1, 3]
+
+
+def _top_share(table, n_items, top):
+    counts = np.sort(np.bincount(table["movie_id"], minlength=n_items))[::-1]
+    return counts[:top].sum() / counts.sum()
+
+
+def test_chosen_ratings_differ_in_the_choice_alone():
+    per_user = np.array([0] + [30] * 200)
+    worlds = {choice: made.chosen_ratings(choice, per_user, 301) for choice in made.CHOICES}
+    for learn, hidden in worlds.values():
+        assert len(learn) == 200 * 30 and len(hidden) == 200 * 10
+        both = pd.concat([learn, hidden])
+        assert not both.duplicated(["user_id", "movie_id"]).any() and both["movie_id"].between(1, 300).all()
+        assert set(both["rating"]) <= {1, 2, 3, 4, 5}
+    means = {choice: learn["rating"].mean() for choice, (learn, _) in worlds.items()}
+    # Who chooses by taste likes what was chosen; fame says nothing about taste.
+    assert means["by taste"] > means["at random"] + 0.3 > means["by fame"] + 0.1
+    shares = {choice: _top_share(learn, 301, 30) for choice, (learn, _) in worlds.items()}
+    assert shares["by fame"] > 2 * shares["at random"]
+    # The same pair has the same stars in every world: only the choice differs.
+    pair = ["user_id", "movie_id"]
+    shared = worlds["by fame"][0].merge(worlds["at random"][0], on=pair)
+    assert len(shared) > 100 and (shared["rating_x"] == shared["rating_y"]).all()
+
+
+def test_chosen_ratings_refuse_what_they_do_not_know():
+    with pytest.raises(ValueError, match="at random, by taste, by fame"):
+        made.chosen_ratings("by luck", [0, 5], 30)
+    with pytest.raises(ValueError, match="there are 20 films"):
+        made.chosen_ratings("by fame", [0, 15], 21)

@@ -2,10 +2,15 @@
 
 from course_utils.ranking import (
     coverage,
+    ease,
     evaluate_lists,
     fold_in,
+    gain_of_users,
+    hide_last,
     hit_rate,
+    mark,
     ndcg_at_k,
+    ndcg_of_users,
     neighbors,
     precision_at_k,
     recall_at_k,
@@ -14,6 +19,7 @@ from course_utils.ranking import (
 )
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import ndcg_score
@@ -300,3 +306,93 @@ def test_a_movie_without_a_vector_is_nobodys_neighbor():
     assert nearest.tolist() == [3, 2, 4] and cosine == pytest.approx([0.5**0.5, 0, -(0.5**0.5)])
     assert neighbors(2, Q, n=3)[1].tolist() == [0, 0, 0]
     assert neighbors(4, Q, n=3)[0].tolist() == [2, 3, 1], "the last movie has neighbors, too"
+
+
+# ---- hide_last, mark, ndcg_of_users, gain_of_users, ease
+
+
+def _three_users():
+    return pd.DataFrame(
+        {
+            "user_id": [1, 1, 1, 1, 2, 2, 2, 2],
+            "movie_id": [4, 3, 2, 1, 1, 2, 3, 4],
+            "rating": [5, 1, 4, 2, 5, 5, 1, 4],
+            "timestamp": [10, 20, 30, 40, 7, 7, 7, 7],
+        }
+    )
+
+
+def test_hide_last_takes_the_most_recent_and_keeps_the_order_of_the_file():
+    old, hidden = hide_last(_three_users(), n=1)
+    assert hidden[["user_id", "movie_id"]].to_numpy().tolist() == [[1, 1], [2, 4]]
+    assert len(old) == 6
+    old, hidden = hide_last(_three_users().iloc[::-1], n=1, skip=1)
+    assert hidden[["user_id", "movie_id"]].to_numpy().tolist() == [[1, 2], [2, 2]]
+    # With skip, the last one is in neither part.
+    assert len(old) == 4 and 1 not in old.loc[old["user_id"] == 1, "movie_id"].to_numpy()
+
+
+@pytest.mark.parametrize("options", [{"n": 0}, {"skip": -1}, {"n": 4}, {"n": 2, "skip": 2}])
+def test_hide_last_refuses_what_leaves_nothing(options):
+    with pytest.raises(ValueError):
+        hide_last(_three_users(), **options)
+
+
+def test_mark_sets_exactly_the_pairs():
+    marked = mark(_three_users().iloc[:2], 3, 5)
+    assert marked.dtype == bool and marked.sum() == 2 and marked[1, 4] and marked[1, 3]
+
+
+def test_ndcg_of_users_is_ndcg_of_each_list():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        scores = rng.integers(0, 4, (7, 13)).astype(float)  # with ties
+        seen, relevant = rng.random((7, 13)) < 0.3, rng.random((7, 13)) < 0.3
+        relevant[:, 0] = relevant[0] = False
+        relevant &= ~seen
+        relevant[2, 5:], relevant[3] = False, False
+        seen[4, 1:], relevant[4] = True, False
+        users = np.flatnonzero(relevant.any(axis=1))
+        expected = [
+            ndcg_at_k(recommend(user, scores, seen, 3), np.flatnonzero(relevant[user]), 3) for user in users
+        ]
+        assert np.allclose(ndcg_of_users(scores, seen, relevant, k=3), expected, atol=1e-12)
+
+
+def test_ndcg_of_users_refuses_nan_shapes_and_nothing_relevant():
+    table, no = np.zeros((3, 4)), np.zeros((3, 4), dtype=bool)
+    with pytest.raises(ValueError, match="NaN"):
+        ndcg_of_users(np.full((3, 4), np.nan), no, ~no)
+    with pytest.raises(ValueError, match="one shape"):
+        ndcg_of_users(table, no, no[:2])
+    with pytest.raises(ValueError, match="nothing to score"):
+        ndcg_of_users(table, no, no)
+
+
+def test_a_seen_movie_is_no_hit_even_when_it_is_marked_relevant():
+    scores = np.array([[0, 0, 0], [0, 9.0, 1.0]])
+    seen, relevant = scores > 5, scores > 0.5
+    # Movie 1 is left out of the list, and movie 2 moves to the first place: one of two.
+    assert np.isclose(ndcg_of_users(scores, seen, relevant, k=2)[0], 1 / (1 + 1 / np.log2(3)))
+
+
+def test_gain_of_users_is_the_mean_difference_with_an_interval_that_holds_it():
+    rng = np.random.default_rng(1)
+    before = rng.random(400)
+    gain, low, high = gain_of_users(before, before + rng.normal(0.1, 1, 400))
+    assert low < gain < high and abs((high - low) / 2 - 1.96 * 1 / 20) < 0.02
+    assert gain_of_users(before, before + 0.5)[1:] == pytest.approx((0.5, 0.5))
+    with pytest.raises(ValueError, match="one length"):
+        gain_of_users(before, before[:-1])
+
+
+def test_ease_solves_its_least_squares_problem():
+    X = (np.random.default_rng(2).random((30, 6)) < 0.4).astype(float)
+    weights = ease(X, l2=2.0)
+    assert np.allclose(np.diag(weights), 0)
+    for movie in range(6):  # each column: ridge regression on the other columns
+        others = np.arange(6) != movie
+        best = np.linalg.solve(X[:, others].T @ X[:, others] + 2 * np.eye(5), X[:, others].T @ X[:, movie])
+        assert np.allclose(weights[others, movie], best)
+    with pytest.raises(ValueError, match="above 0"):
+        ease(X, 0)
