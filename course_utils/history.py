@@ -292,3 +292,32 @@ def history_model(
     else:
         output = layers.Rescaling(scale=1.0, offset=float(train["rating"].mean()), name="add_mu")(score)
     return keras.Model(inputs, output, name="history_model")
+
+
+def list_scores(model: keras.Model, n_users: int, n_items: int) -> np.ndarray:
+    """Return scores that put all movies into the model's order, shape (n_users, n_items) (for notebook 08).
+
+    The score of a pair that is not in the training set is a dot product of two vectors plus biases. So each
+    vector is computed once, and one matrix product does the rest. Only for networks without ``near``. What is
+    the same for all movies of a user (the user's biases) is left out: it changes no list. For the pairs of
+    the training set, which no list holds, the score differs from the model's: nothing is left out of the
+    histories.
+
+    Args:
+        model: what ``history_model`` returned, trained, with ``near=False``.
+        n_users: rows of the tables, as ``sizes`` returns them.
+        n_items: likewise.
+
+    Raises:
+        ValueError: for a network with the input ``near``.
+    """
+    if "near" in model.input:
+        raise ValueError("This network also needs the ratings near in time. Build it with near=False.")
+    names = [layer.name for layer in model.layers]
+    movie_terms = [name for name in ("b_i", "b_movie_history", "b_movie_side") if name in names]
+    outputs = [model.get_layer(name).output for name in ("user_vector", "movie_vector", *movie_terms)]
+    halves = keras.Model(model.input, outputs)
+    users, movies = np.arange(n_users, dtype="int32"), np.arange(n_items, dtype="int32")
+    U = halves.predict({"user_id": users, "movie_id": 0 * users}, verbose=0)[0]
+    _, M, *biases = halves.predict({"user_id": 0 * movies, "movie_id": movies}, verbose=0)
+    return U @ M.T + sum(biases).T

@@ -242,3 +242,39 @@ def chosen_ratings(
     table["rating"] = stars[table["user_id"], table["movie_id"]]
     learn = table.pop("to_learn")
     return table[learn], table[~learn]
+
+
+def watch_lists(feedback: bool, seed: int, rounds: int = 20, alone: float = 0.2) -> np.ndarray:
+    """Let 943 people choose films, most of them from a chart, and count the choices (for notebook 08).
+
+    The tastes are the same for every seed: 8 factors for people and for 1,682 films, and a small quality of
+    each film (standard deviation 0.2 beside tastes of 1). In each round, a share ``alone`` of the people
+    takes the best of ten random films, the others take the best of the ten most counted films that they have
+    not seen.
+
+    Args:
+        feedback: True: the chart counts all choices. False: only those that were made without the chart.
+        seed: of who looks at the chart and which films the others come across.
+        rounds: how many films everybody watches.
+        alone: share of the people who choose without the chart, in each round anew.
+
+    Returns:
+        How often each film was chosen, shape (1683,); entry 0 belongs to no film.
+    """
+    world, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    n_users, n_items = 943, 1683
+    taste = factors(world, n_users, np.ones(8)) @ factors(world, n_items, np.ones(8)).T / np.sqrt(8)
+    taste = taste + world.normal(0, 0.2, n_items)
+    taste[:, 0] = -np.inf
+    chosen, counted = np.zeros(n_items), rng.random(n_items) / 1000  # small random numbers break ties
+    counted[0] = -1
+    everybody = np.arange(n_users)
+    for _ in range(rounds):
+        chart = np.argpartition(-np.where(np.isinf(taste), -1, counted), 10, axis=1)[:, :10]
+        without = rng.random(n_users) < alone
+        offered = np.where(without[:, None], rng.integers(1, n_items, (n_users, 10)), chart)
+        film = offered[everybody, np.take_along_axis(taste, offered, axis=1).argmax(axis=1)]
+        taste[everybody, film] = -np.inf  # nobody watches a film twice
+        np.add.at(chosen, film, 1)
+        np.add.at(counted, film if feedback else film[without], 1)
+    return chosen

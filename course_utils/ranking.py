@@ -176,6 +176,40 @@ def ease(X: np.ndarray, l2: float) -> np.ndarray:
     return weights
 
 
+def varied_list(scores: np.ndarray, alike: np.ndarray, weight: float, n: int = 10) -> np.ndarray:
+    """Choose n of some candidates one by one: a good score, and unlike what was chosen before (notebook 08).
+
+    Each place goes to the candidate with the highest ``score - weight * (largest likeness to a chosen one)``,
+    with the scores stretched to 0 .. 1. Source: J. Carbonell and J. Goldstein, "The Use of MMR,
+    Diversity-Based Reranking for Reordering Documents and Producing Summaries", SIGIR 1998.
+
+    Args:
+        scores: one score a candidate, best first, shape (m,).
+        alike: how alike two candidates are, shape (m, m).
+        weight: 0 keeps the order of the scores.
+        n: how many to choose.
+
+    Returns:
+        The places of the chosen candidates in ``scores``, in their new order.
+
+    Raises:
+        ValueError: for shapes that do not fit, and fewer than n candidates.
+    """
+    scores, m = np.asarray(scores, "float64"), len(scores)
+    if np.shape(alike) != (m, m) or whole_number(n, "n") > m:
+        raise ValueError(
+            f"{n} of {m} candidates need a table of likeness of ({m}, {m}), not {np.shape(alike)}."
+        )
+    value = (scores - scores.min()) / max(np.ptp(scores), 1e-12)
+    worst, chosen = np.zeros(m), []
+    for _ in range(n):
+        open_value = value - weight * worst
+        open_value[chosen] = -np.inf
+        chosen.append(int(open_value.argmax()))
+        worst = np.maximum(worst, alike[chosen[-1]])
+    return np.array(chosen)
+
+
 def precision_at_k(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
     """Share of the first k places that hold a relevant movie; an empty place is a miss (notebook 08)."""
     return float(_hits(ranked, relevant, k).sum() / k)

@@ -8,6 +8,7 @@ from course_utils.history import (
     OrdinalStars,
     history_inputs,
     history_model,
+    list_scores,
     near_in_time,
     side_features,
 )
@@ -395,3 +396,34 @@ def test_side_features_say_what_two_have_in_common():
                 expected[one, other] = len(words & others) / np.sqrt(len(words) * len(others))
         assert np.allclose(table @ table.T, expected, atol=1e-6)
         assert (table >= 0).all()
+
+
+@pytest.mark.parametrize("switches", [{}, {"side": False}, {"part_biases": False}, {"movie_history": False}])
+def test_list_scores_give_the_order_of_the_model_for_unseen_pairs(switches):
+    rng = np.random.default_rng(3)
+    n_users, n_items = 6, 9
+    pairs = [(u, i) for u in range(1, n_users) for i in range(1, n_items)]
+    known = rng.permutation(len(pairs))[:16]
+    train = pd.DataFrame([pairs[k] for k in known], columns=["user_id", "movie_id"])
+    train["rating"] = 1 + np.arange(16) % 5
+    features = (rng.random((n_users, 3)).astype("float32"), rng.random((n_items, 4)).astype("float32"))
+    model = history_model(train, features, K=4, near=False, **switches)
+    for weight in model.trainable_weights:
+        if "thresholds" not in weight.path:
+            weight.assign(rng.normal(size=weight.shape))
+    scores = list_scores(model, n_users, n_items)
+    assert scores.shape == (n_users, n_items)
+    seen = set(map(tuple, train[["user_id", "movie_id"]].to_numpy()))
+    for user_id in range(1, n_users):
+        unseen = np.array([i for i in range(1, n_items) if (user_id, i) not in seen], dtype="int32")
+        chances = model({"user_id": np.full(len(unseen), user_id, "int32"), "movie_id": unseen})
+        stars = keras.ops.convert_to_numpy(chances) @ np.arange(1.0, 6)
+        order = np.argsort(-scores[user_id, unseen])
+        assert (np.diff(stars[order]) <= 1e-6).all()
+
+
+def test_list_scores_refuse_a_network_with_near():
+    train = pd.DataFrame({"user_id": [1, 2], "movie_id": [1, 2], "rating": [1, 5]})
+    features = (np.ones((3, 2), "float32"), np.ones((3, 2), "float32"))
+    with pytest.raises(ValueError, match="near=False"):
+        list_scores(history_model(train, features, K=2), 3, 3)

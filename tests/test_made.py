@@ -109,3 +109,15 @@ def test_chosen_ratings_refuse_what_they_do_not_know():
         made.chosen_ratings("by luck", [0, 5], 30)
     with pytest.raises(ValueError, match="there are 20 films"):
         made.chosen_ratings("by fame", [0, 15], 21)
+
+
+def test_a_chart_that_counts_its_own_choices_makes_bigger_hits():
+    runs = {feedback: made.watch_lists(feedback, seed=0, rounds=6) for feedback in (True, False)}
+    for chosen in runs.values():
+        assert chosen.shape == (1683,) and chosen[0] == 0 and chosen.sum() == 6 * 943
+        assert chosen.max() <= 943, "Nobody watches a film twice."
+    share = {feedback: np.sort(chosen)[-50:].sum() / chosen.sum() for feedback, chosen in runs.items()}
+    assert share[True] > share[False]
+    # Everybody without the chart: it makes no difference what it counts.
+    apart = [made.watch_lists(feedback, seed=1, rounds=3, alone=1.0) for feedback in (True, False)]
+    assert np.array_equal(*apart)

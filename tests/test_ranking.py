@@ -16,6 +16,7 @@ from course_utils.ranking import (
     recall_at_k,
     recommend,
     top_n,
+    varied_list,
 )
 
 import numpy as np
@@ -396,3 +397,21 @@ def test_ease_solves_its_least_squares_problem():
         assert np.allclose(weights[others, movie], best)
     with pytest.raises(ValueError, match="above 0"):
         ease(X, 0)
+
+
+def test_varied_list_takes_turns_by_hand():
+    scores = np.array([10.0, 9.0, 5.0, 0.0])  # stretched: 1, 0.9, 0.5, 0
+    alike = np.eye(4)
+    alike[0, 1] = alike[1, 0] = 0.8
+    assert varied_list(scores, alike, weight=0, n=4).tolist() == [0, 1, 2, 3]
+    # With weight 1: 1 (value 1), then 0.9 - 0.8 = 0.1 against 0.5 and 0: candidate 2 comes second.
+    assert varied_list(scores, alike, weight=1, n=3).tolist() == [0, 2, 1]
+    # With weight 2: 0.9 - 1.6 is below 0: candidate 3 before candidate 1.
+    assert varied_list(scores, alike, weight=2, n=4).tolist() == [0, 2, 3, 1]
+    assert varied_list(np.ones(3), np.zeros((3, 3)), weight=1, n=3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("shape", "n"), [((3, 3), 4), ((3, 2), 2), ((4, 4), 0)])
+def test_varied_list_refuses_what_does_not_fit(shape, n):
+    with pytest.raises(ValueError):
+        varied_list(np.arange(3.0) if shape[0] == 3 else np.arange(4.0), np.zeros(shape), weight=1, n=n)
