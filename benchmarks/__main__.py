@@ -1,4 +1,4 @@
-"""The one command of the benchmark: ``python -m benchmarks models|splits|folds|tune|scale|table|all``."""
+"""The one command of the benchmark: ``python -m benchmarks models|splits|folds|lists|tune|scale|table|all``."""
 
 import argparse
 import dataclasses
@@ -8,17 +8,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import compare, peers, scale, table
+from . import compare, lists, peers, scale, table
 from .driver import HERE, Options
 
 COMMANDS = {
     "models": "every model on the course's split: results.csv",
     "splits": "some models on ten random splits: splits.csv",
     "folds": "some models on the five official folds, and on each user's last ten ratings: folds.csv",
+    "lists": "top-ten lists beside other libraries, tuned and scored: lists.csv",
     "tune": "choose the peers' settings again, and print them",
     "scale": "the measurements of the notebook on scale at full size: scale.csv",
     "table": "print the stored results as the tables of the READMEs",
-    "all": "models, splits, folds, scale, table",
+    "all": "models, splits, folds, lists, scale, table",
 }
 LIMIT = 1200  # seconds for one model
 SCALE_LIMIT = 1800  # seconds for one measurement of scale.csv
@@ -30,6 +31,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "models": list(compare.MODELS),
         "splits": list(compare.MODELS),
         "folds": list(compare.MODELS),
+        "lists": list(lists.LISTERS),
         "tune": list(peers.GRIDS),
     }
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=compare.__doc__)
@@ -84,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
         print(table.all_tables(chosen.out or HERE))
         return
     options, start = options_of(chosen), time.perf_counter()
-    wanted = ("models", "splits", "folds", "scale") if chosen.command == "all" else (chosen.command,)
+    wanted = ("models", "splits", "folds", "lists", "scale") if chosen.command == "all" else (chosen.command,)
     if "tune" in wanted:
         compare.tune(options)
         return
@@ -94,6 +96,8 @@ def main(arguments: Sequence[str]) -> None:
         compare.over("splits", range(1, 3 if options.quick else 11), options)
     if "folds" in wanted:
         compare.over("folds", [1] if options.quick else [1, 2, 3, 4, 5, compare.LAST_TEN], options)
+    if "lists" in wanted:
+        lists.lists(options)
     if "scale" in wanted:
         longer = dataclasses.replace(options, limit=chosen.limit or SCALE_LIMIT)
         scale.scale(getattr(chosen, "parts", None) or list(scale.MEASURE), longer)

@@ -29,7 +29,7 @@ THREAD_VARIABLES = (
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "BENCH_THREADS"),
 )
 MACHINE = ("threads", "cpu", "cores", "memory_gb", "python", "date")
-SHOWN = ("test_rmse", "fit_seconds", "seconds_to_093", "seconds_to_090", "value")
+SHOWN = ("test_rmse", "ndcg_10", "fit_seconds", "seconds_to_093", "seconds_to_090", "value")
 # The repository comes last in the search path, so that none of its folders hides a package of a peer.
 START = (
     "import importlib, sys; sys.path.append(sys.argv.pop(1)); "

@@ -26,6 +26,10 @@ ENVIRONMENTS = {
     "cornac": ["cornac==3.0.1", "numpy==2.4.6", "scipy==1.17.1"],
     # myFM imports pkg_resources, which setuptools 81 no longer has.
     "myfm": ["setuptools<81", "myfm==0.4.0", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
+    # For the lists. Cornac needs torch for VAECF only; RecBole uses names that NumPy 2 no longer has.
+    "implicit": ["implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1"],
+    "cornac-torch": ["torch==2.13.0", "cornac==3.0.1", "numpy==2.4.6", "scipy==1.17.1"],
+    "recbole": ["torch==2.13.0", "recbole==1.2.1", "numpy==1.26.4", "scipy==1.17.1", "pandas==2.3.3"],
 }
 
 # Chosen on a validation part. `python -m benchmarks tune` goes through GRIDS again and says whether it agrees.

@@ -2,7 +2,8 @@
 
 The parts are those of notebook 11, at sizes that a notebook should not wait for:
 
-- ``stream``: 20 million ratings, made, stored, and trained on for one epoch by one process of bounded memory,
+- ``stream``: 20 million ratings, made, stored, and trained on by one process of bounded memory: one epoch for
+  each of three penalties, of which the validation part chooses one,
 - ``steps``: what a training step costs with other numbers of factors and other batch sizes,
 - ``workers``: one process against two that train one network together,
 - ``als``: Spark's ALS on the course's split, and on more and more ratings with one core and with two,
@@ -21,6 +22,7 @@ from typing import Any
 from . import driver, worker
 
 COLUMNS = ("part", "setting", "measure", "value", "status", *driver.MACHINE, "error")
+PENALTIES = (0.01, 0.03, 0.1)  # of looked-up factors: ``measure_stream`` chooses on its validation part
 # Chosen on a validation part of the course's training set, from rank 10, 20, 50 and reg 0.1, 0.15, 0.2.
 ALS = {"alone": {"rank": 50, "reg": 0.1}, "on what the biases leave over": {"rank": 20, "reg": 0.15}}
 
@@ -29,7 +31,11 @@ ALS = {"alone": {"rank": 50, "reg": 0.1}, "on what the biases leave over": {"ran
 
 
 def measure_stream(n_ratings: int) -> dict[str, float]:
-    """Make, store and train on so many ratings; return RMSEs, speeds and the peak memory of all of it."""
+    """Make, store and train on so many ratings; return RMSEs, speeds and the peak memory of all of it.
+
+    The penalty is chosen on the validation part, one epoch for each of ``PENALTIES``. The test part is scored
+    once, with the choice. K, the rate and the size of a batch are as they were set, not chosen.
+    """
     from course_utils import made
     from course_utils.large import scaling, streaming
     from course_utils.metrics import rmse
@@ -37,40 +43,49 @@ def measure_stream(n_ratings: int) -> dict[str, float]:
     from course_utils.training import fit
 
     import keras
-    import numpy as np
 
     batch, K, learning_rate = min(16_384, n_ratings // 100), 16, 0.02
-    keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "ratings")
         chunks = made.synthetic_ratings(n_ratings, n_ratings // 100, max(2000, n_ratings // 1000))
+        files = max(2, n_ratings // 1_000_000)
         about, write_seconds = worker.timed(
-            lambda: streaming.write_ratings(chunks, folder, files=max(2, n_ratings // 1_000_000))
+            lambda: streaming.write_ratings(chunks, folder, files=files, validation_share=0.01)
         )
         megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         (mu, b_u, b_i), bias_seconds = worker.timed(lambda: streaming.streamed_biases(folder))
-        test = list(streaming.read_files(folder, "test"))
-        user, movie, stars = (
-            np.concatenate([rows[n] for rows in test]) for n in ("user_id", "movie_id", "rating")
-        )
-        bias_rmse = rmse(stars, (mu + b_u[user] + b_i[movie]).clip(1, 5))
-        sizes = about["n_users"], about["n_items"], K
-        model = matrix_factorization(*sizes, lookup_l2=0.03, bias_lookup_l2=0.005, mu=about["mean"])
-        model = scaling.by_rows(model)
-        steps, data = streaming.batches_per_epoch(folder, batch), streaming.rating_dataset(folder, batch)
+        (validation,), (test,) = (list(streaming.read_files(folder, part)) for part in ("validation", "test"))
+        steps, scores, best = streaming.batches_per_epoch(folder, batch), {}, None
         # Not "mse": with that, `fit` would also compute the RMSE at every step.
         options = {"loss": keras.losses.MeanSquaredError(), "optimizer": scaling.RowAdam}
-        _, fit_seconds = worker.timed(lambda: fit(model, data, 1, learning_rate, **options))
-        predicted = model.predict([user, movie], batch_size=8192, verbose=0).clip(1, 5)
+
+        def score(model, rows):
+            predicted = model.predict([rows["user_id"], rows["movie_id"]], batch_size=8192, verbose=0)
+            return rmse(rows["rating"], predicted.clip(1, 5))
+
+        for penalty in PENALTIES:
+            keras.utils.set_random_seed(0)
+            sizes = about["n_users"], about["n_items"], K
+            model = matrix_factorization(*sizes, lookup_l2=penalty, bias_lookup_l2=0.005, mu=about["mean"])
+            model, data = scaling.by_rows(model), streaming.rating_dataset(folder, batch)
+            _, seconds = worker.timed(lambda m=model, d=data: fit(m, d, 1, learning_rate, **options))
+            scores[penalty] = score(model, validation)
+            if scores[penalty] == min(scores.values()):
+                best = penalty, model, seconds
+    penalty, model, fit_seconds = best
+    biases = (mu + b_u[test["user_id"]] + b_i[test["movie_id"]]).clip(1, 5)
     return {
         "training ratings": about["n_train"],
+        "validation ratings": about["n_validation"],
         "test ratings": about["n_test"],
         "parameters": model.count_params(),
         "made and stored per second": n_ratings / write_seconds,
         "MB of Parquet": megabytes,
         "seconds of the biases": bias_seconds,
-        "test RMSE, both biases": bias_rmse,
-        "test RMSE, matrix factorization": rmse(stars, predicted),
+        **{f"validation RMSE, penalty {tried:g}": found for tried, found in scores.items()},
+        "penalty, chosen": penalty,
+        "test RMSE, both biases": rmse(test["rating"], biases),
+        "test RMSE, matrix factorization": score(model, test),
         "seconds of the epoch": fit_seconds,
         "trained per second": steps * batch / fit_seconds,
         "peak memory in MB": worker.peak_megabytes(),

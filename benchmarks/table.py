@@ -1,5 +1,6 @@
 """The published tables, made from the CSV files: ``python -m benchmarks table`` prints them."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,34 @@ def splits_table(folder: Path = HERE) -> str:
     return "\n".join(lines)
 
 
+def lists_table(folder: Path = HERE) -> str:
+    """Return lists.csv as a Markdown table, best NDCG first; what failed comes last, with its reason.
+
+    Figures are means over the seeds; the spread is the standard deviation where there are several.
+    """
+    rows = pd.read_csv(folder / "lists.csv", dtype={"tuned_over": str})
+    lines = [
+        "| model | library | knows | settings tried | NDCG@10 | recall@10 | fit (s) | memory (MB) |",
+        "| --- " * 8 + "|",
+    ]
+    scored = rows[rows["status"] == "ok"].groupby("name")
+    for name in scored["ndcg_10"].mean().sort_values(ascending=False).index:
+        group, first = scored.get_group(name), scored.get_group(name).iloc[0]
+        mean = group.mean(numeric_only=True)
+        chosen = ", ".join(f"{key}={value}" for key, value in json.loads(first["chosen"]).items())
+        spread = f" ± {group['ndcg_10'].std():.4f}" if len(group) > 1 else ""
+        what = f"{first['setting']}: {chosen}" if chosen else first["setting"]
+        figures = f"{mean['ndcg_10']:.4f}{spread} | {mean['recall_10']:.4f} | {mean['fit_seconds']:.3g}"
+        lines.append(
+            f"| {what} | {first['family']} | {first['knows']} | {first['tuned_over']} | "
+            f"{figures} | {mean['peak_mb']:.0f} |"
+        )
+    for _, row in rows[rows["status"] != "ok"].iterrows():
+        what = f"{row['setting']} | {row['family']} | {row['knows']}"
+        lines.append(f"| {what} | {row['status']}: {row['error']} | | | | |")
+    return "\n".join(lines)
+
+
 def scale_table(folder: Path = HERE) -> str:
     """Return scale.csv as a Markdown table: a row for each setting, its figures in one cell."""
     settings: dict[tuple[str, str], list[str]] = {}
@@ -88,6 +117,8 @@ def all_tables(folder: Path = HERE) -> str:
         tables += ["README.md, models:", results_table(folder)]
     if any((folder / f"{kind}.csv").exists() for kind in ("splits", "folds")):
         tables += ["README.md, splits and folds:", splits_table(folder)]
+    if (folder / "lists.csv").exists():
+        tables += ["benchmarks/README.md, lists:", lists_table(folder)]
     if (folder / "scale.csv").exists():
         tables += ["benchmarks/README.md, scale:", scale_table(folder)]
     return "\n\n".join(tables or [f"There are no results in {folder}: run `python -m benchmarks all` first."])

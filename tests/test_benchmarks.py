@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks import __main__ as command_line
-from benchmarks import compare, driver, ours, peers, scale, worker
+from benchmarks import compare, driver, list_peers, lists, ours, peers, scale, table, worker
+from course_utils.data import sizes
 from course_utils.models import matrix_factorization
+from course_utils.ranking import hide_last, mark, ndcg_of_users
 from course_utils.training import fit, set_seed
 from tools.course import ROOT
 from tools.patience import patience
@@ -391,7 +393,9 @@ def test_failed_installation_is_a_failure_and_is_tried_again(options, monkeypatc
 
 
 def test_every_peer_has_an_environment_with_exact_pins():
-    assert {model.env for model in peers.MODELS.values()} == set(peers.ENVIRONMENTS)
+    used = {model.env for model in peers.MODELS.values()}
+    used |= {model.library.env for model in list_peers.PEERS.values()}
+    assert used == set(peers.ENVIRONMENTS)
     for pins in peers.ENVIRONMENTS.values():
         assert all("==" in pin or pin.startswith("setuptools<") for pin in pins)
     assert all(not model.env for model in ours.MODELS.values())
@@ -523,6 +527,187 @@ def test_the_columns_are_documented():
     assert all(column in table for column in compare.COLUMNS)
 
 
+# --- Lists ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def last_ten(ratings):
+    """Training and hidden ratings, the training part as peers get it, and the size of the tables."""
+    train, hidden = hide_last(ratings)
+    return train, hidden, np.array(train.to_records(index=False)), sizes(ratings)
+
+
+def test_lists_are_scored_as_the_course_scores_them(last_ten):
+    train, hidden, _, shape = last_ten
+    scores = np.random.default_rng(0).random(shape).astype("float32") + 3 * mark(hidden, *shape)
+    seen, liked = mark(train, *shape), mark(hidden[hidden["rating"] >= 4], *shape)
+    found = lists.score(scores, train, hidden)
+    assert found["ndcg_10"] == pytest.approx(ndcg_of_users(scores, seen, liked).mean(), abs=1e-5)
+    assert found["recall_10"] == 1, "All ten hidden movies lead these lists."
+
+
+def test_what_a_library_has_no_score_for_comes_last(last_ten):
+    train, hidden, _, shape = last_ten
+    scores = np.full(shape, -np.inf, "float32")
+    scores[mark(hidden[hidden["rating"] >= 4], *shape)] = 0
+    assert lists.score(scores, train, hidden) == {"ndcg_10": 1, "recall_10": 1}
+    with pytest.raises(ValueError, match="NaN"):
+        lists.score(np.where(scores == 0, np.nan, scores), train, hidden)
+
+
+def test_a_film_with_few_stars_counts_less():
+    train = np.array([(1, 1, 3), (1, 2, 4)], dtype=[("user_id", int), ("movie_id", int), ("rating", int)])
+    assert list_peers.table_of(train, (2, 4), 0.25).tolist() == [[0, 0, 0, 0], [0, 0.25, 1, 0]]
+
+
+@pytest.mark.slow
+def test_our_lists_are_those_of_the_notebooks(last_ten):
+    train, hidden, table, shape = last_ten
+    for name, settings, expected in (
+        ("popular", {}, 0.085),
+        ("item-knn", {}, 0.143),
+        ("ease", {"l2": 400}, 0.152),
+        ("ease-stars", {"l2": 400, "low": 0.25}, 0.163),
+        ("ease-recency", {"l2": 400, "age": 5}, 0.184),
+    ):
+        scores = lists.LISTERS[name].make()(table, shape, 0, **settings)()
+        assert lists.score(scores, train, hidden)["ndcg_10"] == pytest.approx(expected, abs=0.001), name
+
+
+def test_recency_counts_from_the_latest_film(last_ten, monkeypatch):
+    train, _, table, shape = last_ten
+    monkeypatch.setattr("course_utils.ranking.ease", lambda X, l2: np.eye(X.shape[1]))
+    age = train.groupby("user_id").cumcount(ascending=False)
+    expected = np.zeros(shape)
+    expected[train["user_id"], train["movie_id"]] = 0.1 + 0.9 * np.exp(-age / 5)
+    np.testing.assert_allclose(lists.our_ease(table, shape, 0, l2=400, age=5)(), expected, atol=1e-6)
+
+
+@pytest.fixture
+def toy_lists(monkeypatch):
+    """Three made-up list makers: one depends on its setting, one can't be imported, one hangs at the second."""
+    seen = []
+
+    def make():
+        def fit(train, shape, seed, a):
+            seen.append((len(train), len(np.unique(train["user_id"])), seed, a))
+            if a == 3:
+                raise ValueError("a is too large")
+            count = list_peers.table_of(train, shape).sum(axis=0)
+            return lambda: np.tile(
+                count if a == 2 else np.full(shape[1], np.nan if a == 4 else 0.0), (shape[0], 1)
+            )
+
+        return fit
+
+    def broken():
+        raise ModuleNotFoundError("No module named 'toy'")
+
+    def execute(command, variables, limit):
+        """Be the measured process; the model that hangs is ended in its second fit."""
+        monkeypatch.setattr(sys, "argv", ["-c", *command[-2:]])
+        try:
+            lists.main()
+        except (ModuleNotFoundError, KeyboardInterrupt) as problem:
+            raise driver.Failure(f"exit code 1: {type(problem).__name__}: {problem}") from problem
+
+    def hanging():
+        done = []
+
+        def fit(train, shape, seed, a):
+            done.append(a)
+            if len(done) > 1:
+                raise KeyboardInterrupt("time limit")
+            return lambda: np.zeros(shape)
+
+        return fit
+
+    toy = list_peers.Library("toy", ("numpy",))
+    listers = {
+        "broken": list_peers.Lister(toy, broken, "made up", {"a": [1]}),
+        "works": list_peers.Lister(toy, make, "made up", {"a": [4, 1, 2, 3]}, seeds=(0, 1)),
+        "hangs": list_peers.Lister(toy, hanging, "made up", {"a": [1, 2]}),
+    }
+    monkeypatch.setattr(lists, "LISTERS", listers)
+    monkeypatch.setattr(worker, "limit_cores", lambda: None)
+    monkeypatch.setattr(driver, "execute", execute)
+    return seen
+
+
+def test_lists_are_tuned_before_the_last_ten_and_failures_become_rows(options, toy_lists, ratings, capsys):
+    lists.lists(dataclasses.replace(options, quick=False))
+    rows = driver.read_rows(options.out / "lists.csv")
+    assert [(row["name"], row["seed"], row["status"]) for row in rows] == [
+        ("broken", "0", "error"),
+        ("works", "0", "ok"),
+        ("works", "1", "ok"),
+        ("hangs", "0", "ok"),
+    ]
+    assert rows[0]["error"] == "exit code 1: ModuleNotFoundError: No module named 'toy'"
+    assert json.loads(rows[1]["chosen"]) == {"a": 2} and rows[1]["tuned_over"] == "2 of 4"
+    assert json.loads(rows[3]["chosen"]) == {"a": 1} and rows[3]["tuned_over"] == "1 of 2"
+    long = ratings.groupby("user_id").size()
+    long = long[long > 20]
+    tuning, final = (long.sum() - 20 * len(long), len(long)), (len(ratings) - 10 * 943, 943)
+    assert toy_lists == [(*tuning, 0, a) for a in (4, 1, 2, 3)] + [(*final, 0, 2), (*final, 1, 2)]
+    assert "works: ValueError: a is too large {'a': 3}" in capsys.readouterr().out
+
+
+def test_some_lists_replace_only_their_rows(options, toy_lists):
+    for name in ("works", "hangs", "works"):
+        lists.lists(dataclasses.replace(options, only=(name,)))
+    rows = driver.read_rows(options.out / "lists.csv")
+    assert [(row["name"], row["seed"]) for row in rows] == [("works", "0"), ("hangs", "0")]
+
+
+@pytest.mark.slow
+def test_quick_run_of_the_two_towers(options):
+    lists.lists(dataclasses.replace(options, only=("towers-stars",)))
+    (row,) = driver.read_rows(options.out / "lists.csv")
+    assert row["status"] == "ok", row["error"]
+    assert 0 < float(row["ndcg_10"]) < 0.3 and "keras" in row["version"] and 50 < float(row["peak_mb"]) < 3000
+
+
+@pytest.mark.parametrize("name", list_peers.PEERS)
+def test_lists_of_a_peer(name, options):
+    """The real library, where `make bench` has installed it: 100 users, two settings, one epoch."""
+    if not driver.is_ready(list_peers.PEERS[name].library.env, INSTALLED):
+        pytest.skip("the peers' environments are made by `make bench`")
+    lists.lists(dataclasses.replace(options, envs=INSTALLED.envs, only=(name,)))
+    (row,) = driver.read_rows(options.out / "lists.csv")
+    assert row["status"] == "ok", row["error"]
+    assert 0 < float(row["ndcg_10"]) < 0.3
+
+
+def test_all_libraries_have_as_many_settings():
+    assert {len(lists.points(lister.grid)) for lister in lists.LISTERS.values()} == {1, 8}
+
+
+def test_stored_lists_are_complete_and_chosen_from_their_grids():
+    rows = driver.read_rows(FOLDER / "lists.csv")
+    found = {}
+    for row in rows:
+        found.setdefault(row["name"], []).append(row["seed"])
+        lister = lists.LISTERS[row["name"]]
+        assert (row["family"], row["knows"]) == (lister.library.family, lister.knows)
+        if row["status"] == "ok":
+            assert json.loads(row["chosen"]) in lists.points(lister.grid), row
+        else:
+            assert row["error"], row
+    assert list(found) == list(lists.LISTERS)
+    for name, seeds in found.items():
+        assert seeds in ([str(seed) for seed in lists.LISTERS[name].seeds], ["0"])
+
+
+def test_readme_shows_the_stored_lists():
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- lists -->")[2].partition("<!-- end of lists -->")[0].strip()
+    assert shown == table.lists_table(), "Run `python -m benchmarks table` and put its table between the marks."
+    section = text.partition("## Lists")[2].partition("<!-- lists -->")[0]
+    columns = (FOLDER / "lists.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert all(f"`{column}`" in section for column in columns if column not in driver.MACHINE)
+
+
 # --- The command ----------------------------------------------------------------------------------
 
 
@@ -535,18 +720,19 @@ def called(monkeypatch):
         compare, "over", lambda kind, parts, options: calls.append((kind, list(parts), options))
     )
     monkeypatch.setattr(compare, "tune", lambda options: calls.append(("tune", options)))
+    monkeypatch.setattr(lists, "lists", lambda options: calls.append(("lists", options)))
     monkeypatch.setattr(scale, "scale", lambda parts, options: calls.append(("scale", parts, options)))
     return calls
 
 
 def test_all_runs_everything_and_prints_the_tables(called, capsys):
     command_line.main(["all", "--limit", "9"])
-    assert [call[0] for call in called] == ["models", "splits", "folds", "scale"]
+    assert [call[0] for call in called] == ["models", "splits", "folds", "lists", "scale"]
     assert called[1][1] == list(range(1, 11)) and called[2][1] == [1, 2, 3, 4, 5, compare.LAST_TEN]
-    assert called[3][1] == list(scale.MEASURE)
+    assert called[4][1] == list(scale.MEASURE)
     assert {(call[-1].out, call[-1].limit, call[-1].quick) for call in called} == {(FOLDER, 9, False)}
     printed = capsys.readouterr().out
-    assert all(f"| {column} |" in printed for column in ("test RMSE", "u1", "measured"))
+    assert all(f"| {column} |" in printed for column in ("test RMSE", "u1", "NDCG@10", "measured"))
 
 
 def test_a_quick_run_leaves_the_stored_results_alone(called):
@@ -564,6 +750,7 @@ def test_a_quick_run_leaves_the_stored_results_alone(called):
         ([], "required: command"),
         (["models", "--only", "mf"], "invalid choice: 'mf'"),
         (["tune", "--only", "mf-04"], "invalid choice: 'mf-04'"),
+        (["lists", "--only", "mf-04"], "invalid choice: 'mf-04'"),
         (["scale", "step"], "There is no part 'step'. The parts are stream, steps"),
     ],
 )

@@ -187,30 +187,108 @@ def test_the_progress_bar_shows(lab, browser):
     page.context.close()
 
 
-def test_the_explorer_of_notebook_08_moves(lab, browser):
-    copy = cleared(lab[0] / "notebooks" / "08_recommendations.ipynb")
-    page, _ = open_notebook(browser, lab, copy.name, viewport={**TALL, "height": 20_000})
-    run_and_save(page, copy, LIMIT)
+# Popularity and what was seen together, without training: the explorer itself in a few seconds.
+MADE_EXPLORER = """
+from course_utils.data import load_movies, load_ratings, sizes
+from course_utils.explorer import explorer
+from course_utils.ranking import mark
 
-    def change(control, move):
-        """Move a control and return the table of its cell, before and after."""
-        cell = page.locator(".jp-CodeCell", has=control).first
-        table = cell.locator("table.dataframe").last
-        before = table.inner_text()
-        move()
-        wait_until(page, lambda: table.inner_text() != before)
-        return before, table.inner_text()
+import numpy as np
+from IPython.display import display
 
-    user = page.locator(".widget-slider", has_text="user").locator(".noUi-handle")
-    before, after = change(user, lambda: user.press("ArrowRight"))
-    assert before != after, "Another user should get another list."
-    model = page.locator(".widget-dropdown", has_text="model").locator("select")
-    before, after = change(model, lambda: model.select_option("rating model"))
-    assert before != after, "Another model should make another list."
-    stars = page.locator(".widget-slider", has_text="Star Wars").locator(".noUi-handle")
-    before, after = change(stars, lambda: [stars.press("ArrowLeft") for _ in range(4)])
-    assert before != after, "Other stars should give another list."
+ratings = load_ratings()
+seen = mark(ratings, *sizes(ratings)).astype("float32")
+count, together = seen.sum(axis=0), seen.T @ seen
+models = {
+    "popular": lambda profile: count,
+    "seen together": lambda profile: together[list(profile)].sum(axis=0) / (count + 50),
+}
+movies = load_movies().set_index("movie_id")
+display(explorer(models, movies, {50: 5, 1: 4}, allowed=count >= 20))
+"""
+
+
+def test_the_explorer_is_played_without_a_mouse(lab, browser):
+    path = lab[0] / "notebooks" / "explorer.ipynb"
+    notebook = nbformat.read(
+        ROOT / "notebooks" / "00_welcome.ipynb", as_version=4
+    )  # for the name of its kernel
+    notebook.cells = [nbformat.v4.new_code_cell(MADE_EXPLORER)]
+    nbformat.write(notebook, path)
+    page, outside = open_notebook(browser, lab, path.name, viewport=TALL)
+    run_all(page)
+    play(page)
+    assert outside == []
     page.context.close()
+
+
+def test_the_explorer_of_notebook_08_is_played_without_a_mouse(lab, browser):
+    copy = lab[0] / "notebooks" / "08_recommendations.ipynb"
+    if "explorer(" not in copy.read_text(encoding="utf-8"):
+        pytest.skip("notebook 08 does not call explorer() yet")
+    page, _ = open_notebook(browser, lab, cleared(copy).name, viewport={**TALL, "height": 20_000})
+    run_and_save(page, copy, LIMIT)
+    play(page)
+    page.context.close()
+
+
+def play(page):
+    """Add a film to the explorer of an open notebook, rate it, ask why, remove all: by the keyboard."""
+    search = page.get_by_placeholder("part of a title")
+    search.wait_for(timeout=1000 * patience(20))
+    box = page.locator(".jp-OutputArea-output", has=search).last
+    table, (_, said, answer) = box.locator("table"), [box.get_by_role("status").nth(i) for i in range(3)]
+
+    def press(*keys):
+        for key in keys:
+            page.keyboard.press(key)
+
+    def says(sentence, words):
+        assert wait_until(page, lambda: words in sentence.inner_text()), (
+            f"{words!r} is not in {sentence.inner_text()!r}"
+        )
+
+    def in_search():
+        return search.evaluate("(field) => field === document.activeElement && !field.value")
+
+    assert table.locator("caption").count() == 1 and table.locator("tbody tr").count() == 8
+    names = table.locator("th[scope=col]").all_inner_texts()[1:]
+    film = table.locator("td").first.inner_text()
+    search.focus()
+    page.keyboard.type("star")
+    box.get_by_role("button", name="Star Wars (1977)", exact=True).wait_for()
+    press("Control+a")
+    page.keyboard.type(film)
+    assert wait_until(page, lambda: box.locator("[title^='Add ']:visible").count() == 1), (
+        f"{film} is not found alone."
+    )
+    press("Tab", "Enter")
+    says(said, f"{film} has ★★★★★ 5 of 5.")
+    assert wait_until(page, in_search), "The search should be empty and ready for the next film."
+    assert not [text for text in table.locator("td").all_inner_texts() if text.startswith(film)]
+    press("Tab", "Tab", "Enter")  # the stars of the newest film: 1, 2
+    says(said, f"{film} has ★★☆☆☆ 2 of 5.")
+    box.get_by_text("★★☆☆☆ 2 of 5").first.wait_for()
+    press("Tab", "Tab", "Tab", "Tab", "Enter")  # 3, 4, 5, Remove
+    says(said, f"{film} is removed.")
+    assert wait_until(page, in_search)
+    before = answer.inner_text()
+    box.get_by_role("button", name=names[-1], exact=True).focus()
+    press("Enter")
+    says(answer, "what that film adds")
+    assert answer.inner_text() != before and box.locator("li").count() >= 1
+    second = box.locator("button", has_text=re.compile(r"^2\. "))
+    second.focus()
+    press("Enter")
+    says(box.locator("button.mod-active").last, second.inner_text())
+    removes = box.get_by_role("button", name="Remove", exact=True)
+    while count := removes.count():
+        removes.first.focus()
+        press("Enter")
+        assert wait_until(page, lambda: removes.count() < count), "Enter on Remove should remove the film."
+    says(table.locator("caption"), "For nobody in particular")
+    says(answer, "nobody in particular")
+    assert table.locator("tbody tr").count() == 8
 
 
 def measured(page):

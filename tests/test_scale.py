@@ -68,7 +68,10 @@ def test_a_measurement_runs_in_its_own_process_and_failures_become_rows(tmp_path
     scale.scale(["stream", "steps", "neighbors"], options)
     found = pd.read_csv(tmp_path / "scale.csv")
     stream = found[found["part"] == "stream"].set_index("measure")["value"]
-    assert stream["training ratings"] + stream["test ratings"] == 20_000
+    parts = [stream[f"{name} ratings"] for name in ("training", "validation", "test")]
+    assert sum(parts) == 20_000 and 100 < parts[1] < 300
+    tried = {penalty: stream[f"validation RMSE, penalty {penalty:g}"] for penalty in scale.PENALTIES}
+    assert stream["penalty, chosen"] == min(tried, key=tried.get)
     assert 200 < stream["peak memory in MB"] < 2000 and 0.5 < stream["test RMSE, both biases"] < 1.2
     assert stream["test RMSE, matrix factorization"] < 1.3
     assert 0 < found[found["part"] == "steps"]["value"].item() < 60_000

@@ -139,7 +139,7 @@ def test_rows_only_model_leaves_other_rows_alone():
 def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
     alone, together = tmp_path / "one", tmp_path / "two"
     options = {"batch_size": 1024, "epochs": 2, "K": 16, "every": EVERY}
-    one = scaling.wait_for_workers(scaling.start_workers(1, folder, alone, **options), alone)[0]
+    one = scaling.run_workers(1, folder, alone, **options)[0]
 
     processes = scaling.start_workers(2, folder, together, **options)
     try:
@@ -154,7 +154,7 @@ def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
     reached = scaling.read_log(together)[-1]["step"]
     assert 30 <= reached < 156, "the worker was killed too late to test anything"
 
-    two = scaling.wait_for_workers(scaling.start_workers(2, folder, together, **options), together)
+    two = scaling.run_workers(2, folder, together, **options)
     assert [result["worker"] for result in two] == [0, 1]
     for result in two:
         assert result["started_at"] % EVERY == 0 and 0 <= reached - result["started_at"] <= EVERY
@@ -169,7 +169,7 @@ def test_two_workers_do_what_one_does_even_if_one_is_killed(folder, tmp_path):
     assert weights_equal(weights[1], weights[2], rtol=0, atol=0), "the workers should agree to the last bit"
     assert weights_equal(weights[0], weights[1], atol=1e-4)
     with pytest.raises(scaling.WorkerFailed, match="All steps were done before"):
-        scaling.wait_for_workers(scaling.start_workers(1, folder, alone, **options | {"epochs": 1}), alone)
+        scaling.run_workers(1, folder, alone, **options | {"epochs": 1})
 
 
 @pytest.mark.slow

@@ -292,6 +292,25 @@ def test_nothing_is_lost_and_the_test_part_is_held_out(tmp_path):
     assert about["mean"] == pytest.approx(train["rating"].mean()) and about["n_users"] == 200
 
 
+def test_a_validation_part_is_held_out_and_leaves_the_test_part_as_it_was(tmp_path):
+    columns = ["user_id", "movie_id", "rating"]
+    test, parts = {}, []
+    for name, options in (("without", {}), ("with", {"validation_share": 0.2})):
+        folder = folder_with(tmp_path / name, test_share=0.1, **options)
+        test[name] = pd.concat(map(pd.DataFrame, streaming.read_files(folder, "test")), ignore_index=True)
+    pd.testing.assert_frame_equal(test["with"], test["without"])
+    for part in ("train", "validation", "test"):
+        parts.append(pd.concat(map(pd.DataFrame, streaming.read_files(folder, part))))
+    pd.testing.assert_frame_equal(
+        pd.concat(parts).sort_values(columns, ignore_index=True),
+        made()[columns].sort_values(columns, ignore_index=True),
+    )
+    about = streaming.about_ratings(folder)
+    assert [about["n_train"], about["n_validation"], about["n_test"]] == [len(part) for part in parts]
+    assert 0.18 < len(parts[1]) / 20_000 < 0.22 and about["mean"] == pytest.approx(parts[0]["rating"].mean())
+    assert not list((tmp_path / "without").glob("validation*"))
+
+
 def test_every_batch_mixes_users(tmp_path):
     """The ratings are made user by user; batches must not be."""
     folder = folder_with(tmp_path / "r")
@@ -380,6 +399,8 @@ def test_bad_folders_and_shares_are_refused(tmp_path):
         folder_with(folder)
     with pytest.raises(ValueError, match="test_share < 1"):
         folder_with(tmp_path / "x", test_share=1)
+    with pytest.raises(ValueError, match="validation_share < 1 - test_share"):
+        folder_with(tmp_path / "x", test_share=0.5, validation_share=0.5)
     with pytest.raises(ValueError, match="files >= 1"):
         folder_with(tmp_path / "x", files=0)
     with pytest.raises(ValueError, match="no training ratings"):

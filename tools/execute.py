@@ -45,6 +45,9 @@ def execute(path: Path) -> list[str]:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
+        for output in cell.outputs:
+            if "text/html" in output.get("data", {}):  # a widget that brings a picture of itself for paper
+                output.data.pop(WIDGET, None)
         cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.outputs:
             if output.output_type == "error":  # a traceback names the files of this machine

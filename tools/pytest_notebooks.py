@@ -22,9 +22,12 @@ KERNEL_START = 10
 NEXT_MESSAGE = 2  # from a kernel that has already answered
 LONG_RUN = 60  # seconds: a shorter run does not say where the time went
 SLOWEST_FIRST = (
-    "notebooks/06_reproduction.ipynb",
     "notebooks/07_better_models.ipynb",
-    "notebooks/09_scaling_out.ipynb",
+    "notebooks/06_reproduction.ipynb",
+    "notebooks/09_retrieval.ipynb",
+    "notebooks/08_recommendations.ipynb",
+    "notebooks/11_scaling_out.ipynb",
+    "notebooks/10_sequences.ipynb",
     "tests/test_exercises.py",
     "tests/test_grading.py",
     "tests/test_slides.py",

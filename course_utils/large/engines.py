@@ -1,9 +1,9 @@
 """Two engines from outside, each in a process of its own: Spark's ALS and faiss' approximate neighbors.
 
-``python -m course_utils.large.engines als|neighbors SETTINGS RESULT`` runs one of them; ``run_engine`` does
-so from a notebook. Why not in the notebook's own process? Spark fills the screen with messages. And faiss has
-its own copy of OpenMP: several copies in one process can crash it, above all on macOS. So nothing here imports
-TensorFlow or scikit-learn.
+``python -m course_utils.large.engines als|neighbors|learned SETTINGS RESULT`` runs one of them; ``run_engine``
+does so from a notebook. Why not in the notebook's own process? Spark fills the screen with messages. And faiss
+has its own copy of OpenMP: several copies in one process can crash it, above all on macOS. So nothing here
+imports TensorFlow or scikit-learn.
 """
 
 import importlib.util
@@ -45,8 +45,8 @@ def java_version() -> int | None:
 
 
 def check_engine(name: str) -> None:
-    """Raise EngineMissing, with a sentence that says what to install, if ``als`` or ``neighbors`` can't run."""
-    package = {"als": "pyspark", "neighbors": "faiss"}[name]
+    """Raise EngineMissing, with a sentence that says what to install, if an engine can't run."""
+    package = {"als": "pyspark", "neighbors": "faiss", "learned": "faiss"}[name]
     if importlib.util.find_spec(package) is None:
         raise EngineMissing(f"The package {package} is not installed. Run `make tools` once, then this again.")
     if name == "als" and (version := java_version() or 0) < JAVA:
@@ -58,10 +58,10 @@ def check_engine(name: str) -> None:
 
 
 def run_engine(name: str, settings: dict, limit: float = 600) -> dict:
-    """Run ``als`` or ``neighbors`` in a fresh process and return what it returns.
+    """Run ``als``, ``neighbors`` or ``learned`` in a fresh process and return what it returns.
 
     Args:
-        name: "als" or "neighbors".
+        name: "als", "neighbors" or "learned".
         settings: the arguments of that function.
         limit: seconds to wait at most.
 
@@ -230,8 +230,121 @@ def approximate_neighbors(
     return {"build_seconds": build_seconds, "exact_ms": exact_ms, "approximate": measured}
 
 
+def near_copies(Q: np.ndarray, n: int, noise: float, seed: int = 0) -> np.ndarray:
+    """Make many vectors from few learned ones: draw n rows of Q, with replacement, and add noise to each.
+
+    The noise of a column has the standard deviation ``noise`` times that of the column. So the many lie in the
+    clusters of the few. They are no films.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = Q[rng.integers(0, len(Q), n)]
+    return (drawn + noise * Q.std(axis=0) * rng.normal(size=drawn.shape)).astype("float32")
+
+
+def compare_indexes(P: np.ndarray, Q: np.ndarray, n_items: int = 0) -> tuple[int, list[dict]]:
+    """Run ``learned_neighbors`` in a process of its own; return n_items and the indexes (notebook 09).
+
+    Args:
+        P: the users' vectors.
+        Q: the items'.
+        n_items: search among so many ``near_copies`` of the items; 0 means the items.
+
+    Raises:
+        EngineMissing: when faiss is missing.
+        EngineFailed: when the process fails or takes too long.
+    """
+    check_engine("learned")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "vectors.npz")
+        np.savez(file, P=P, Q=Q)
+        result = run_engine("learned", {"file": str(file), "n_items": n_items})
+    return result["n_items"], result["indexes"]
+
+
+def learned_neighbors(
+    file: str, *, n_items: int = 0, noise: float = 0.3, queries: int = 200, seed: int = 0
+) -> dict:
+    """Find the ten best items of a user among learned vectors: exactly, and with faiss (notebook 09).
+
+    IVF looks only into the tenth of the groups (k-means) that is nearest. HNSW walks through a graph of near
+    items (Malkov and Yashunin, "Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
+    Navigable Small World Graphs", IEEE TPAMI 42(4), 2020). Both are measured twice: with products, and with the
+    distances between points of the ``same_length``. PQ keeps one byte for every four numbers of a vector: which
+    of 256 learned pieces is nearest (Jegou, Douze and Schmid, "Product Quantization for Nearest Neighbor
+    Search", IEEE TPAMI 33(1), 2011).
+
+    Args:
+        file: an npz file with the users' vectors ``P`` and the items' ``Q``, whose columns are a multiple of 4.
+        n_items: search among this many ``near_copies`` of the items instead of the items; 0 means the items.
+        noise: of the copies.
+        queries: users, one after the other, on one thread.
+        seed: of the copies.
+
+    Returns:
+        n_items, and one entry for each index in ``indexes``, the exact one first: name, build_seconds, ms (a
+        query), recall (share of the true ten among the ten that were found), recall_100 (among a hundred that
+        were found), bytes (an item, in the saved index).
+    """
+    import faiss
+
+    with np.load(file) as vectors:
+        P, Q = (np.ascontiguousarray(vectors[name], "float32") for name in ("P", "Q"))
+    Q = near_copies(Q, n_items, noise, seed) if n_items else Q
+    P, K, groups = P[:queries], Q.shape[1], max(16, int(len(Q) ** 0.5))
+    points, as_points = same_length(Q), np.column_stack([P, np.zeros(len(P))])[:queries].astype("float32")
+    near, product = faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT
+    by_product = {
+        "exact": faiss.IndexFlatIP(K),
+        "IVF": faiss.IndexIVFFlat(faiss.IndexFlatIP(K), K, groups, product),
+        "HNSW": faiss.IndexHNSWFlat(K, 16, product),
+        "PQ": faiss.IndexPQ(K, K // 4, 8, product),
+    }
+    by_distance = {
+        "IVF, same length": faiss.IndexIVFFlat(faiss.IndexFlatL2(K + 1), K + 1, groups, near),
+        "HNSW, same length": faiss.IndexHNSWFlat(K + 1, 16, near),
+    }
+    measured, truth = [], None
+    for name, index in (by_product | by_distance).items():
+        items, users = (points, as_points) if name in by_distance else (Q, P)
+        if name.startswith("IVF"):
+            index.nprobe = groups // 10
+            index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 64
+        elif name.startswith("HNSW"):
+            index.hnsw.efSearch = 64
+        elif name == "PQ":
+            index.pq.cp.min_points_per_centroid, index.pq.cp.max_points_per_centroid = 1, 40
+            index.pq.cp.niter = 10
+        faiss.omp_set_num_threads(os.cpu_count() or 1)
+        start = time.perf_counter()
+        index.train(items)
+        index.add(items)
+        built = time.perf_counter() - start
+        faiss.omp_set_num_threads(1)
+        start = time.perf_counter()
+        found = np.concatenate([index.search(user[None], 10)[1] for user in users])
+        ms = (time.perf_counter() - start) / len(users) * 1000
+        truth = found if truth is None else truth
+        more = index.search(users, 100)[1]
+        recall, among_100 = (
+            np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, other, strict=True)])
+            for other in (found, more)
+        )
+        measured.append(
+            {
+                "name": name,
+                "build_seconds": built,
+                "ms": ms,
+                "recall": float(recall),
+                "recall_100": float(among_100),
+                "bytes": faiss.serialize_index(index).nbytes / len(items),
+            }
+        )
+    return {"n_items": len(Q), "indexes": measured}
+
+
 if __name__ == "__main__":
     name, given, result = sys.argv[1:]
     settings = json.loads(Path(given).read_text(encoding="utf-8"))
-    done = {"als": als, "neighbors": approximate_neighbors}[name](**settings)
+    engine = {"als": als, "neighbors": approximate_neighbors, "learned": learned_neighbors}[name]
+    done = engine(**settings)
     Path(result).write_text(json.dumps(done), encoding="utf-8")

@@ -286,6 +286,22 @@ def start_workers(
     return processes
 
 
+def run_workers(
+    n: int, folder: str | Path, out: str | Path, *, limit: float = 300, **options: int | float
+) -> list[dict]:
+    """Start n workers, wait until all are done and return what each returned, the chief first.
+
+    Args:
+        n, folder, out, options: as for ``start_workers``.
+        limit: as for ``wait_for_workers``.
+
+    Raises:
+        ValueError: as ``start_workers`` does.
+        WorkerFailed: as ``wait_for_workers`` does.
+    """
+    return wait_for_workers(start_workers(n, folder, out, **options), out, limit)
+
+
 def wait_for_workers(processes: Sequence[subprocess.Popen], out: str | Path, limit: float = 300) -> list[dict]:
     """Wait until all workers are done and return what each returned, the chief first.
 

@@ -130,9 +130,17 @@ def import_movielens(path: str | Path, folder: str | Path, *, test_share: float 
 
 
 def write_ratings(
-    chunks: Iterable[pd.DataFrame], folder: str | Path, *, files: int, test_share: float = 0.01, seed: int = 0
+    chunks: Iterable[pd.DataFrame],
+    folder: str | Path,
+    *,
+    files: int,
+    test_share: float = 0.01,
+    validation_share: float = 0.0,
+    seed: int = 0,
 ) -> dict:
     """Scatter chunks at random over Parquet files: ``train-00000.parquet``, ... and ``test-00000.parquet``.
+
+    With a ``validation_share`` there is ``validation-00000.parquet``, too: the part to choose settings on.
 
     This is the first half of shuffling what does not fit into memory: after it, every file is a random sample
     of all ratings. ``read_files`` does the second half: it takes one file at a time and mixes its rows.
@@ -144,24 +152,32 @@ def write_ratings(
         folder: must not exist yet. It appears whole or not at all.
         files: number of training files. One for each million ratings is a good choice: 16 MB while it is read.
         test_share: share of the ratings, drawn at random, that is held out for the test.
+        validation_share: share of the ratings that is held out for choices. It does not change the test part.
         seed: of both draws.
 
     Returns:
-        What is also stored in ``about.json``: n_users, n_items, n_train, n_test, mean (of the training part).
+        What is also stored in ``about.json``: n_users, n_items, n_train, n_validation, n_test, mean (of the
+        training part).
 
     Raises:
         FileExistsError: when the folder exists.
-        ValueError: for no training ratings, negative ids, files below 1, or a share outside [0, 1).
+        ValueError: for no training ratings, negative ids, files below 1, a share outside [0, 1), or shares that
+            leave nothing to train on.
     """
     folder, part = Path(folder), Path(f"{folder}.part")
     if not 0 <= test_share < 1 or files < 1:
         raise ValueError(f"Expected 0 <= test_share < 1 and files >= 1, but got {test_share} and {files}.")
+    if not 0 <= validation_share < 1 - test_share:
+        raise ValueError(
+            f"Expected 0 <= validation_share < 1 - test_share, but got {validation_share} and {test_share}."
+        )
     if folder.exists():
         raise FileExistsError(f"{folder} exists. Delete it, or choose another folder: nothing is overwritten.")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     rng, total = np.random.default_rng(seed), 0.0
-    about = {"n_users": 0, "n_items": 0, "n_train": 0, "n_test": 0}
+    about = {"n_users": 0, "n_items": 0, "n_train": 0, "n_validation": 0, "n_test": 0}
+    held_out = {-1: "test", -2: "validation"}  # what stands in ``target`` in place of the number of a file
     try:
         with contextlib.ExitStack() as stack:
             writers: dict[int, pq.ParquetWriter] = {}
@@ -171,13 +187,16 @@ def write_ratings(
                 about["n_users"] = max(about["n_users"], int(chunk["user_id"].max()) + 1)
                 about["n_items"] = max(about["n_items"], int(chunk["movie_id"].max()) + 1)
                 target = rng.integers(0, files, len(chunk))
-                target[rng.random(len(chunk)) < test_share] = -1
-                about["n_test"] += int((target == -1).sum())
+                drawn = rng.random(len(chunk))
+                target[drawn < test_share + validation_share] = -2
+                target[drawn < test_share] = -1
+                for number, name in held_out.items():
+                    about[f"n_{name}"] += int((target == number).sum())
                 about["n_train"] += int((target >= 0).sum())
                 total += float(chunk["rating"].to_numpy()[target >= 0].sum(dtype="float64"))
                 for number, rows in chunk.groupby(target):
                     if number not in writers:
-                        name = "test-00000" if number == -1 else f"train-{number:05}"
+                        name = f"{held_out[number]}-00000" if number < 0 else f"train-{number:05}"
                         writer = pq.ParquetWriter(part / f"{name}.parquet", SCHEMA)
                         writers[number] = stack.enter_context(writer)
                     writers[number].write_table(pa.Table.from_pandas(rows, SCHEMA, preserve_index=False))
@@ -193,7 +212,7 @@ def write_ratings(
 
 
 def about_ratings(folder: str | Path) -> dict:
-    """Return n_users, n_items, n_train, n_test and mean of a folder that ``write_ratings`` wrote.
+    """Return n_users, n_items, n_train, n_validation, n_test and mean of what ``write_ratings`` wrote.
 
     Raises:
         FileNotFoundError: when it is no such folder.
@@ -214,7 +233,7 @@ def read_files(
 
     Args:
         folder: what ``write_ratings`` wrote.
-        part: "train" or "test".
+        part: "train", "validation" or "test".
         seed: of the order; None keeps that of the files.
         epoch: number of the epoch, from 0. Each has an order of its own.
         first_row: leave out this many ratings of that order. Files that are left out are not read.

@@ -133,7 +133,18 @@ def menu(solutions: bool) -> str:
 PRINTED = "tools/site/print"
 
 # What students meet first comes first, then one module a notebook; the rest follows in the order of names.
-FIRST = ["data", "metrics", "models", "training", "plots", "history", "ranking", "large"]
+FIRST = [
+    "data",
+    "metrics",
+    "models",
+    "training",
+    "plots",
+    "history",
+    "ranking",
+    "explorer",
+    "retrieval",
+    "large",
+]
 
 
 def modules() -> str:
