@@ -36,6 +36,7 @@ class Lister:
     grid: dict[str, list] = field(default_factory=dict)
     knows: str = WHO
     seeds: tuple[int, ...] = (0,)  # one, where nothing is left to chance
+    tuned_in: str = ""  # the notebook that chose the setting, where none is searched for here
 
 
 def table_of(train: np.ndarray, shape: tuple[int, int], low: float = 1.0) -> np.ndarray:

@@ -101,7 +101,7 @@ def two_towers(
 
 OURS = Library("ours", ("neural-recommenders-course", "keras"))
 
-# Eight settings each, where there is anything to set. What no grid names is the notebook's.
+# Eight settings each, where there is anything to set, and what the notebooks print, with their own settings.
 LISTERS: dict[str, Lister] = {
     "popular": Lister(OURS, lambda: popular, "most popular"),
     "item-knn": Lister(OURS, lambda: item_knn, "item-kNN"),
@@ -117,6 +117,15 @@ LISTERS: dict[str, Lister] = {
     ),
     "towers-stars": Lister(
         OURS, lambda: two_towers, "two towers", BY_STARS | {"l2": [0.0005, 0.001, 0.0014, 0.002]}, STARS, THREE
+    ),
+    "ease-recency-10": Lister(
+        OURS, lambda: our_ease, "EASE", {"age": [5], "l2": [400]}, ORDER, tuned_in="in notebook 10"
+    ),
+    "towers-08": Lister(
+        OURS, lambda: two_towers, "two towers", {"l2": [0.001]}, seeds=THREE, tuned_in="in notebook 08"
+    ),
+    "towers-stars-08": Lister(
+        OURS, lambda: two_towers, "two towers", {"low": [0.5], "l2": [0.001]}, STARS, THREE, "in notebook 08"
     ),
     **PEERS,
 }
@@ -198,7 +207,7 @@ def tune(name: str, split: tuple, shape: tuple[int, int], options: Any) -> dict[
     if not scored:
         raise RuntimeError(tried[-1]["error"])
     best = max(scored, key=lambda one: one["ndcg_10"])
-    over = len(grid) if len(scored) == len(grid) else f"{len(scored)} of {len(grid)}"
+    over = LISTERS[name].tuned_in or len(grid) if len(scored) == len(grid) else f"{len(scored)} of {len(grid)}"
     return {"chosen": json.dumps(best["settings"]), "tuned_over": over, "ndcg_10_before": best["ndcg_10"]}
 
 

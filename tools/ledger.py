@@ -21,7 +21,8 @@ import numpy as np
 
 FOLDER = ROOT / "tests" / "ledger"
 # The notebooks that keep the whole rule: causes, bands and quizzes. The others follow with their next edition.
-EXPLAINED = ("00", "01", "02", "03", "04", "05", "06", "07")
+EXPLAINED = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+BANDED = EXPLAINED[:8]  # whose bounds come from a table of seeds; those of 08 to 11 are to follow
 CAUSE = re.compile(
     r"\b(?:because|therefore|hence|that is why|this is why|the reason (?:is|for|why)|due to|thanks to|"
     r"caused? by|is caused|causes|explains (?:why|the|this|it)|leads? to)\b|(?:^|[.:;] )So,? ",
@@ -287,7 +288,8 @@ def problems(path: Path) -> list[str]:
         *check_problems(path.stem, notebook),
     ]
     if path.name[:2] in EXPLAINED:
-        found += band_problems(path.stem, notebook, seeds.read_table())
+        if path.name[:2] in BANDED:
+            found += band_problems(path.stem, notebook, seeds.read_table())
         found += cause_problems(path.stem, notebook, read_causes())
         found += quiz_problems(notebook)
     return found
