@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
                 metavar="NAME",
                 help=", ".join(known[name]),
             )
-        if name == "models":
+        if name in ("models", "lists"):
             command.add_argument("--seeds", nargs="+", type=int, default=[], help="not each model's own")
         if name == "scale":
             parts = list(scale.MEASURE)

@@ -192,9 +192,11 @@ def lists(options: Any) -> None:
             table.add(row | found | {"seed": 0})
             continue
         settings = json.loads(found["chosen"])
-        for seed in lister.seeds[:1] if options.quick else lister.seeds:
-            action = lambda n=name, s=seed, c=settings: run(n, last, shape, s, [c], options)[0]  # noqa: E731
-            table.add(row | found | {"seed": seed} | driver.attempt(action))
+        for seed in options.seeds or (lister.seeds[:1] if options.quick else lister.seeds):
+            measured = driver.attempt(
+                lambda n=name, s=seed, c=settings: run(n, last, shape, s, [c], options)[0]
+            )
+            table.add(row | found | {"seed": seed} | measured)
 
 
 def tune(name: str, split: tuple, shape: tuple[int, int], options: Any) -> dict[str, Any]:
@@ -207,8 +209,12 @@ def tune(name: str, split: tuple, shape: tuple[int, int], options: Any) -> dict[
     if not scored:
         raise RuntimeError(tried[-1]["error"])
     best = max(scored, key=lambda one: one["ndcg_10"])
-    over = LISTERS[name].tuned_in or len(grid) if len(scored) == len(grid) else f"{len(scored)} of {len(grid)}"
-    return {"chosen": json.dumps(best["settings"]), "tuned_over": over, "ndcg_10_before": best["ndcg_10"]}
+    over = len(grid) if len(scored) == len(grid) else f"{len(scored)} of {len(grid)}"
+    return {
+        "chosen": json.dumps(best["settings"]),
+        "tuned_over": LISTERS[name].tuned_in or over,
+        "ndcg_10_before": best["ndcg_10"],
+    }
 
 
 def run(
