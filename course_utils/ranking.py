@@ -94,7 +94,7 @@ def hide_last(ratings: pd.DataFrame, n: int = 10, skip: int = 0) -> tuple[pd.Dat
 
 
 def mark(pairs: pd.DataFrame, n_users: int, n_items: int) -> np.ndarray:
-    """Return a table of True and False, shape (n_users, n_items): True where ``pairs`` has user and movie."""
+    """Return a table, shape (n_users, n_items), True where ``pairs`` has user and movie (from notebook 08 on)."""
     marked = np.zeros((n_users, n_items), dtype=bool)
     marked[pairs["user_id"], pairs["movie_id"]] = True
     return marked
@@ -155,9 +155,9 @@ def gain_of_users(before: np.ndarray, after: np.ndarray, draws: int = 1000) -> t
 
 
 def ease(X: np.ndarray, l2: float) -> np.ndarray:
-    """Return the movie-to-movie weights of EASE, shape (n_items, n_items); ``X @ ease(X, l2)`` are the scores.
+    """Return the movie-to-movie weights of EASE; ``X @ ease(X, l2)`` are the scores (built in notebook 08).
 
-    The least-squares fit of X by X with a penalty, where no movie may explain itself (built in notebook 08).
+    The least-squares fit of X by X with a penalty, where no movie may explain itself. Shape (n_items, n_items).
     Source: H. Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", The Web Conference 2019.
 
     Args:
