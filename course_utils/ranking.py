@@ -283,7 +283,7 @@ def coverage(lists: Iterable[Sequence[int]], n_movies: int) -> float:
 def fold_in(
     stars: Mapping[int, float], Q: np.ndarray, b_i: np.ndarray, mu: float, l2: float, bias_l2: float
 ) -> tuple[np.ndarray, float]:
-    """Compute the vector and the bias of a new user from a few ratings, without training (notebook 08).
+    """Compute the vector and the bias of a new user from a few ratings, without training (notebook 09).
 
     >>> p, b = fold_in({1: 5}, Q=np.array([[0.0], [2.0]]), b_i=np.array([0.0, 0.5]), mu=3.5, l2=1, bias_l2=1)
     >>> p.round(3), round(b, 3)
