@@ -94,7 +94,7 @@ def hide_last(ratings: pd.DataFrame, n: int = 10, skip: int = 0) -> tuple[pd.Dat
 
 
 def mark(pairs: pd.DataFrame, n_users: int, n_items: int) -> np.ndarray:
-    """Return a table, shape (n_users, n_items), True where ``pairs`` has user and movie (from notebook 08 on)."""
+    """Return a table (n_users, n_items), True where ``pairs`` has user and movie (from notebook 08 on)."""
     marked = np.zeros((n_users, n_items), dtype=bool)
     marked[pairs["user_id"], pairs["movie_id"]] = True
     return marked
