@@ -20,7 +20,7 @@ import nbformat
 import numpy as np
 
 FOLDER = ROOT / "tests" / "ledger"
-# The notebooks that keep the whole rule: causes, bands and quizzes. The others follow with their next edition.
+# The notebooks whose causes and quizzes are held to account: all.
 EXPLAINED = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 BANDED = EXPLAINED[:8]  # whose bounds come from a table of seeds; those of 08 to 11 are to follow
 CAUSE = re.compile(
