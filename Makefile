@@ -1,6 +1,6 @@
 # Every command of the course. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab quick test data notebooks exercises grade release slides site pdf stick bench format pins clean
+.PHONY: help setup tools lab quick test data notebooks exercises grade release slides site pdf stick korean korean-check backend colab bench format pins clean
 
 PY := .venv/bin/python
 # The Python that set-up runs with: the one in .venv, or the first on the PATH that TensorFlow supports. PYTHON=/path/to/python
@@ -14,7 +14,7 @@ SETUP = python="$(PYTHON)"; if [ -z "$$python" ]; then echo "The course needs Py
 	"$$(python3 --version 2>&1). Install one, or name it: make lab PYTHON=/path/to/python3.12"; exit 1; fi; "$$python" -m tools.setup
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create .venv with the pinned packages, or repair it (nothing to do: a tenth of a second)
 	@$(SETUP)
@@ -30,12 +30,14 @@ data: setup ## fetch MovieLens 100K into data/ (make lab does it too)
 
 # A file stays with one worker, so that each imports and trains little; the slowest files first (tools/pytest_notebooks.py).
 BY_FILE := --dist loadfile --no-loadscope-reorder
+# Two workers on two cores: a thread each is faster than two threads each that wait for one another.
+ONE_THREAD := TF_NUM_INTRAOP_THREADS=1
 
 quick: data ## unit tests and rules in a minute: no notebook runs, no browser
 	$(PY) -m pytest tests -m "not slow" -n 2 $(BY_FILE)
 
 test: data tools ## run every test: the helpers, the rules, every notebook
-	$(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 $(BY_FILE)
+	$(ONE_THREAD) $(PY) -m pytest tests notebooks solutions --ignore=tests/test_browser.py --cov=course_utils -n 2 $(BY_FILE)
 	$(PY) -m pytest tests/test_browser.py -n 2
 
 notebooks: data ## execute every notebook in place; the only way their outputs are made
@@ -68,6 +70,22 @@ pdf: tools ## print the course into build/course.pdf
 
 bench: data tools ## measure our models beside other libraries, and notebook 11 at full size (an hour or more)
 	$(PY) -m benchmarks all
+
+korean: tools ## bring the Korean catalogs in step with the English text, check them, write ko/
+	@$(PY) -m tools.languages ko
+
+korean-check: tools ## list Korean sentences that are missing, outdated or wrong, old and new English above each other
+	@$(PY) -m tools.languages --check ko
+
+BACKEND ?= jax
+backend: data ## run 01 to 08, 10 and the tests of the networks on another backend of Keras (BACKEND=jax or torch)
+	KERAS_BACKEND=$(BACKEND) $(PY) -m pytest -o addopts="" -p tools.pytest_notebooks --nbval-lax --nbval-current-env -ra \
+		tests/test_models.py tests/test_history.py tests/test_training.py notebooks/0[1-8]_*.ipynb notebooks/10_*.ipynb
+
+ADDRESS ?=
+colab: data ## make copies of the notebooks for Google Colab in build/colab (without the data PUBLIC=yes)
+	@$(PY) -m tools.colab --buttons
+	@$(PY) -m tools.colab $(if $(filter yes,$(PUBLIC)),--public) $(if $(ADDRESS),--address "$(ADDRESS)")
 
 STICK ?=
 stick: data ## fill STICK=folder for a room without a network: course, data, packages

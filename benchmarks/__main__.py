@@ -1,4 +1,4 @@
-"""The one command of the benchmark: ``python -m benchmarks models|splits|folds|lists|tune|scale|table|all``."""
+"""The one command of the benchmark: ``python -m benchmarks`` and one of ``COMMANDS``."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import compare, lists, peers, scale, table
+from . import backends, compare, lists, peers, scale, table
 from .driver import HERE, Options
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "splits": "some models on ten random splits: splits.csv",
     "folds": "some models on the five official folds, and on each user's last ten ratings: folds.csv",
     "lists": "top-ten lists beside other libraries, tuned and scored: lists.csv",
+    "backends": "three networks on each backend of Keras that is installed: backends.csv",
     "tune": "choose the peers' settings again, and print them",
     "scale": "the measurements of the notebook on scale at full size: scale.csv",
     "table": "print the stored results as the tables of the READMEs",
@@ -90,6 +91,8 @@ def main(arguments: Sequence[str]) -> None:
     if "tune" in wanted:
         compare.tune(options)
         return
+    if "backends" in wanted:
+        backends.backends(options)
     if "models" in wanted:
         compare.models(options)
     if "splits" in wanted:

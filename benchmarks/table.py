@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import ours, peers
+from .backends import backends_table
 from .driver import HERE, read_rows
 
 
@@ -119,6 +120,8 @@ def all_tables(folder: Path = HERE) -> str:
         tables += ["README.md, splits and folds:", splits_table(folder)]
     if (folder / "lists.csv").exists():
         tables += ["benchmarks/README.md, lists:", lists_table(folder)]
+    if (folder / "backends.csv").exists():
+        tables += ["README.md, backends:", backends_table(folder)]
     if (folder / "scale.csv").exists():
         tables += ["benchmarks/README.md, scale:", scale_table(folder)]
     return "\n\n".join(tables or [f"There are no results in {folder}: run `python -m benchmarks all` first."])

@@ -6,18 +6,21 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm.keras import TqdmCallback
+
+# Steps in one call of the backend: the same numbers in less time (notebook 04). Keras on PyTorch takes one.
+STEPS_AT_ONCE = 1 if keras.backend.backend() == "torch" else 16
 
 
 def set_seed(seed: int) -> None:
-    """Make what follows repeatable: one call for Python, NumPy, Keras and TensorFlow (from notebook 02 on).
+    """Make what follows repeatable: one call for Python, NumPy, Keras and its backend (from notebook 02 on).
 
     Also switches TensorFlow to deterministic operations, so that a second run on the same machine gives the
     same digits (another processor may still differ in the last ones), and keeps its hints about re-tracing
     out of the notebook. Deterministic operations exclude XLA: Keras ignores ``jit_compile=True`` while they
     are on (``keras.src.trainers.trainer.model_supports_jit``). With a seed, Keras on TensorFlow also takes the
-    ratings in the same order in every epoch: notebook 06 shows it, and what it changes.
+    ratings in the same order in every epoch: notebook 06 shows it, and what it changes. JAX and PyTorch repeat
+    themselves on a processor as they are.
 
     Args:
         seed: any integer from 0 to 2**32 - 1.
@@ -28,6 +31,10 @@ def set_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must lie between 0 and 2**32 - 1, but it is {seed}.")
     keras.utils.set_random_seed(seed)
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf  # here, so that the course also runs where only JAX or PyTorch is installed
+
     tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")
 
@@ -86,14 +93,13 @@ def fit(
         learning_rate, decay_steps=epochs * batches, alpha=last_rate
     )
     metrics = [keras.metrics.RootMeanSquaredError(name="rmse")] if loss == "mse" else None
-    # Sixteen steps in one call of TensorFlow: the same numbers in less time.
-    model.compile(optimizer=optimizer(schedule), loss=loss, metrics=metrics, steps_per_execution=16)
+    model.compile(optimizer=optimizer(schedule), loss=loss, metrics=metrics, steps_per_execution=STEPS_AT_ONCE)
     options = {"epochs": epochs, "verbose": 0, "callbacks": [progress_bar(), *(callbacks or [])]}
     if isinstance(data, tuple):
         done = model.fit(*data, batch_size=batch_size, validation_data=validation_data, **options)
     else:
-        # A tf.data.Dataset comes shuffled: Keras warns when it is asked to do so.
-        shuffle = not isinstance(data, tf.data.Dataset)
+        # Only a PyDataset can be shuffled by Keras: it warns when a tf.data.Dataset is to be.
+        shuffle = isinstance(data, keras.utils.PyDataset)
         done = model.fit(data, validation_data=validation_data, shuffle=shuffle, **options)
     return training_log(done)
 

@@ -457,3 +457,51 @@ def test_binder_installs_the_pinned_packages_and_the_course():
     assert re.fullmatch(r"python-3\.1[123]\n", (binder / "runtime.txt").read_text())
     assert os.access(binder / "postBuild", os.X_OK) or os.name == "nt"
     assert "--editable ." in (binder / "postBuild").read_text()
+
+
+# --- The other language ---------------------------------------------------------------------------
+
+
+def switch(path):
+    """Return the address and the language that the switch of a page leads to."""
+    found = re.findall(
+        r'<a class="course-language" href="([^"]+)" lang="(\w+)"', path.read_text(encoding="utf-8")
+    )
+    assert len(found) == 1, path
+    return found[0]
+
+
+@pytest.mark.slow
+def test_each_page_leads_to_itself_in_the_other_language(site):
+    pages = [
+        path for path in site.rglob("*.html") if "_static" not in path.parts and "slides" not in path.parts
+    ]
+    korean = [path for path in pages if path.relative_to(site).parts[0] == "ko"]
+    assert len(korean) > 30 and len(pages) > len(korean) + 30
+    for path in pages:
+        address, language = switch(path)
+        there = (path.parent / address).resolve()
+        assert there.is_file(), f"{path.relative_to(site)}: {address}"
+        assert language == ("en" if path in korean else "ko")
+        html = path.read_text(encoding="utf-8")
+        assert f'<html lang="{"ko" if path in korean else "en"}"' in html
+    welcome = site / "notebooks" / "00_welcome.html"
+    address, _ = switch(welcome)
+    assert (welcome.parent / address).resolve() == (site / "ko" / "notebooks" / "00_welcome.html").resolve()
+
+
+@pytest.mark.slow
+def test_korean_pages_are_korean(site):
+    for name in ("index", "README", "notebooks/04_matrix_factorization", "notebooks/glossary", "slides/index"):
+        text = re.sub(r"<[^>]+>|\s+", " ", (site / "ko" / f"{name}.html").read_text(encoding="utf-8"))
+        letters = len(re.findall(r"[가-힣]", text))
+        assert letters > 150, name
+    drawing = (site / "ko" / "_static" / "what_you_build.svg").read_text(encoding="utf-8")
+    assert re.search(r"[가-힣]", drawing), "the drawings of the home page, too"
+
+
+@pytest.mark.slow
+def test_korean_pages_for_students_have_no_solutions(for_students):
+    assert not (for_students / "ko" / "solutions").exists()
+    for path in (for_students / "ko").rglob("*.html"):
+        assert "solutions/" not in path.read_text(encoding="utf-8"), path

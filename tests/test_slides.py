@@ -1,5 +1,6 @@
 """The decks: complete, offline, and every slide fits the screen. The notebooks carry what slides need."""
 
+import os
 import re
 import subprocess
 
@@ -332,3 +333,26 @@ def test_a_failing_npm_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setattr(npm.subprocess, "run", lambda *args, **options: failed)
     with pytest.raises(npm.PackageError, match="network unreachable"):
         npm.unpacked("reveal.js", tmp_path)
+
+
+# --- The Korean decks -----------------------------------------------------------------------------
+
+KOREAN = course_notebooks(ROOT / "ko" / "notebooks")
+SOME = KOREAN if os.environ.get("COURSE_BROWSER") == "all" else KOREAN[4:5]  # all of them once a week
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SOME, ids=lambda path: path.stem)
+def test_a_korean_deck_fits_the_screen_and_waits_with_answers(browser, tmp_path, path):
+    main = pytest.importorskip("tools.slides.__main__", reason="nbconvert is not installed: make tools")
+    (deck,) = main.write(tmp_path, [path], course=path.parent)
+    page = open_deck(browser, deck, [])
+    slides = page.evaluate(WALK.replace("Predict before", "예측해 보세요"))
+    assert [slide["out"] for slide in slides if slide["out"]] == []
+    assert page.evaluate("document.documentElement.lang") == "ko"
+    assert slides[0]["title"] and re.search(r"[가-힣]", slides[0]["text"])
+    text = path.read_text(encoding="utf-8")
+    if "실행하기 전에 예측해 보세요" in text:
+        assert sum(slide["waiting"] for slide in slides) > 0, "outputs wait for the key"
+    if "<summary>정답</summary>" in text:
+        assert any("정답:" in slide["text"] for slide in slides)

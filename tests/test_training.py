@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from course_utils.models import matrix_factorization
-from course_utils.training import fit, progress_bar, set_seed, training_log
+from course_utils.training import STEPS_AT_ONCE, fit, progress_bar, set_seed, training_log
 from tools.course import NOTEBOOKS
 from tools.patience import patience
 
@@ -15,7 +15,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
+
+BACKEND = keras.backend.backend()
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason=f"about TensorFlow; Keras is on {BACKEND}")
 
 INPUTS = [np.arange(64)[:, None] % 7, np.arange(64)[:, None] % 5]
 TARGET = np.arange(64)[:, None] % 4 + 1.0
@@ -54,12 +56,16 @@ def test_the_ends_of_the_range_are_seeds(seed):
     set_seed(seed)
 
 
+@on_tensorflow
 def test_a_seed_keeps_hints_out_of_the_notebook():
+    import tensorflow as tf
+
     tf.get_logger().setLevel("INFO")
     set_seed(1)
     assert tf.get_logger().level == logging.ERROR
 
 
+@on_tensorflow
 def test_a_seed_makes_operations_deterministic():
     """Once they are, TensorFlow refuses to draw without a seed: a way to ask in public whether they are."""
     result = run(
@@ -127,11 +133,17 @@ class Rates(keras.callbacks.Callback):
         self.seen.append((int(optimizer.iterations), float(optimizer.learning_rate)))
 
 
+def tf_data():
+    """A tf.data.Dataset, which Keras takes on every backend, where TensorFlow is installed."""
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices((tuple(INPUTS), TARGET)).batch(16)
+
+
 FORMS = {
     "table": lambda: TABLE,
     "pair": lambda: (INPUTS, TARGET),
     "PyDataset": lambda: Batches(),
-    "tf.data": lambda: tf.data.Dataset.from_tensor_slices((tuple(INPUTS), TARGET)).batch(16),
+    "tf.data": lambda: tf_data(),
 }
 
 
@@ -151,6 +163,7 @@ def fit_of_notebook_04():
     cells = [cell.source for cell in notebook.cells if "def fit(" in cell.source and cell.cell_type == "code"]
     assert len(cells) == 1
     names = {"np": np, "keras": keras, "progress_bar": progress_bar, "training_log": training_log}
+    names["STEPS_AT_ONCE"] = STEPS_AT_ONCE
     exec(cells[0], names)
     return names["fit"]
 
@@ -235,7 +248,7 @@ def test_another_loss_is_recorded_alone():
 
 def test_another_optimizer_gets_the_schedule():
     model, _ = fitted(TABLE, optimizer=keras.optimizers.SGD)
-    assert type(model.optimizer) is keras.optimizers.SGD and float(model.optimizer.learning_rate) == 0
+    assert isinstance(model.optimizer, keras.optimizers.SGD) and float(model.optimizer.learning_rate) == 0
 
 
 def test_fit_shows_one_bar_beside_other_callbacks(capsys):

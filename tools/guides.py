@@ -43,7 +43,7 @@ def _make(command: str, root: Path) -> list[str]:
     if not match:
         return []
     makefile = (root / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     found = []
     for word in shlex.split(match[1]):
         name, is_variable, _ = word.partition("=")

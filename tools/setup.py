@@ -65,7 +65,7 @@ def check_python(version: tuple[int, int], root: Path = ROOT) -> None:
 def asked(python: Path) -> str:
     """Return the version and the platform of a Python, "3.12 linux-x86_64", or "" when it does not run."""
     try:
-        done = subprocess.run([str(python), "-I", "-S", "-c", ASK], capture_output=True, text=True)
+        done = subprocess.run([str(python), "-I", "-S", "-c", ASK], capture_output=True, encoding="utf-8")
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

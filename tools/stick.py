@@ -37,7 +37,7 @@ def fill(folder: Path, root: Path = ROOT) -> Path:
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(root), str(target)], check=True)
     # The new clone should lead to where this one came from, not to a folder of this machine.
     origin = ["git", "-C", str(root), "remote", "get-url", "origin"]
-    if address := subprocess.run(origin, capture_output=True, text=True).stdout.strip():
+    if address := subprocess.run(origin, capture_output=True, encoding="utf-8").stdout.strip():
         subprocess.run(["git", "-C", str(target), "remote", "set-url", "origin", address], check=True)
     else:
         subprocess.run(["git", "-C", str(target), "remote", "remove", "origin"], check=True)

@@ -39,7 +39,7 @@ def java_version() -> int | None:
     java = shutil.which("java", path=str(Path(home, "bin"))) if home else shutil.which("java")
     if not java:
         return None
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    said = subprocess.run([java, "-version"], capture_output=True, encoding="utf-8", check=False)
     found = re.search(r'version "(?:1\.)?([0-9]+)', said.stderr + said.stdout)
     return int(found[1]) if found else None
 

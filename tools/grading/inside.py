@@ -27,7 +27,9 @@ def confine(number: int, limits: dict) -> None:
     Raises:
         OSError: when a right can't be given up.
     """
-    with open("/proc/self/oom_score_adj", "w") as score:  # short of memory, Linux ends these processes first
+    with open(
+        "/proc/self/oom_score_adj", "w", encoding="utf-8"
+    ) as score:  # short of memory, Linux ends these processes first
         score.write("1000")
     if os.getuid() == 0 or os.geteuid() == 0:
         os.setgroups([])

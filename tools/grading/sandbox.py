@@ -190,7 +190,7 @@ def _memory(pid: int, limit: int) -> int:
 
 def _part(process: psutil.Process) -> int:
     try:
-        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     except (OSError, StopIteration, ValueError):
         with suppress(psutil.Error):

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from tools import ROOT
+from tools.languages import LANGUAGES
 from tools.links import links
 
 TARGET = ROOT / "build" / "course-for-students.zip"
@@ -23,10 +24,15 @@ LEFT_OUT = (
     *("solutions/", "tests/", "tools/grading/", "tools/site/", "tools/slides/", ".github/", ".ci/"),
     *("tools/exercise_rules.py", "tools/mutate.py", "tools/rules.py", "tools/ledger.py"),
     *("INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md", ".gitattributes"),
+    *("ko/solutions/", "ko/INSTRUCTORS.md", "locale/", "tools/languages/"),
 )
 # What makes no sense without the solutions, or for students.
 SENTENCE = re.compile(r" *Solutions are in .*?\.(?=\s|$)( They help most after you have tried\.)?")
-SECTION = re.compile(r"^## For instructors\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^## (?:For instructors|강사용 안내)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+# In another language: any sentence that leads to the solutions or names their folder.
+OTHER_SENTENCE = re.compile(
+    r" *(?:[^.!?\n|]|\.(?=\S))*(?:\]\((?:\.\./)*solutions/[^)]*\)|`solutions/?`)(?:[^.!?\n|]|\.(?=\S))*[.!?]?"
+)
 
 
 def make(target: Path = TARGET, root: Path = ROOT) -> list[str]:
@@ -77,6 +83,8 @@ def _cut(name: str, text: str, there: set[str]) -> str:
 
 def _cut_links(name: str, text: str, there: set[str]) -> str:
     text = SECTION.sub("", SENTENCE.sub("", text))
+    if name.startswith(tuple(f"{language}/" for language in LANGUAGES)):
+        text = OTHER_SENTENCE.sub("", text)
     for link in links(text):
         place = link.target.partition("#")[0]
         if not place or re.match(r"[a-z]+:", place) or link.picture:

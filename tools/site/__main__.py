@@ -1,21 +1,26 @@
 """Build the website: ``python -m tools.site [--no-solutions] [--public] [--out folder]``."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tools.course import ROOT
+from tools.languages import LANGUAGES
 
 OUT = ROOT / "build" / "site"
 DOCTREES = ROOT / "build" / "doctrees"
 
 
-def sphinx(builder: str, out: Path, doctrees: Path, *options: str) -> int:
-    """Run Sphinx on this repository, warnings as errors, and return its exit code."""
+def sphinx(builder: str, out: Path, doctrees: Path, *options: str, language: str = "en") -> int:
+    """Run Sphinx on this repository, or on a language's folder; warnings are errors. Return its exit code."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder, "-c", "tools/site"]
-    return subprocess.run([*command, "-d", str(doctrees), *options, ".", str(out)], cwd=ROOT).returncode
+    source = "." if language == "en" else language
+    environment = {**os.environ, "COURSE_LANGUAGE": language}
+    command += ["-d", str(doctrees), *options, source, str(out)]
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
 def empty(folder: Path) -> None:
@@ -46,8 +51,12 @@ def main(arguments: list[str]) -> int:
         return 1
     values = {"course_solutions": not chosen.no_solutions, "course_public": chosen.public}
     options = [word for name, value in values.items() for word in ("-D", f"{name}={int(value)}")]
-    if code := sphinx("html", out, chosen.doctrees.resolve(), *options):
+    doctrees = chosen.doctrees.resolve()
+    if code := sphinx("html", out, doctrees, *options):
         return code
+    for language in LANGUAGES:
+        if code := sphinx("html", out / language, doctrees / language, *options, language=language):
+            return code
     print(f"Open {out / 'index.html'}")
     if not chosen.no_solutions:
         print("It contains the solutions of the exercises. For students: make site SOLUTIONS=no")

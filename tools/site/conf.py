@@ -16,8 +16,13 @@ import numpy.typing
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
+# The course in another language is a site of its own below this one: see tools/site/__main__.py.
+LANGUAGE = os.environ.get("COURSE_LANGUAGE", "en")
+SOURCE = ROOT if LANGUAGE == "en" else ROOT / LANGUAGE
 
 # Found only after the line above.
+from tools.languages import LANGUAGES, SWITCH  # noqa: E402
+from tools.languages.catalogs import words  # noqa: E402
 from tools.npm import unpacked  # noqa: E402
 from tools.site import home  # noqa: E402
 
@@ -25,11 +30,12 @@ import nbformat  # noqa: E402
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-project = "Neural recommenders"
+WORDS = words(LANGUAGE)
+project = WORDS["course"]
 version = release = _project["version"]
 author = "the authors of the course"
 copyright = "Text and drawings: CC BY 4.0. Code: MIT"
-language = "en"
+language = LANGUAGE
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 root_doc = "README"
@@ -57,11 +63,11 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 # Appearance
-html_title = "Neural recommenders"
+html_title = WORDS["course"]
 html_theme = "sphinx_book_theme"
 html_static_path = [
     "static",
-    *(f"../../notebooks/figures/{name}.svg" for name in ("what_you_build", "results")),
+    *(str(SOURCE / "notebooks" / "figures" / f"{name}.svg") for name in ("what_you_build", "results")),
 ]
 templates_path = ["templates"]
 # The first page is made from a template; README.md is the page "Set-up and results".
@@ -77,6 +83,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,
     "secondary_sidebar_items": {"**": ["page-toc.html"], "index": []},
+    "article_header_end": ["language.html", "article-header-buttons.html"],
 }
 
 # The button that opens a notebook in Binder needs to know where the repository is. (There is none for Colab: it
@@ -109,23 +116,23 @@ myst_update_mathjax = False
 
 # The menu: heading and pages. What does not exist (yet) is left out.
 MENU = {
-    "Notebooks": ["notebooks/*.ipynb"],
-    "Exercises": ["exercises/*.ipynb"],
-    "Solutions": ["solutions/*.ipynb"],
-    "Reference": ["notebooks/glossary.*", "tools/site/api.md", "data/README.md", "benchmarks/README.md"],
-    "For instructors and authors": ["INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-TEXT.md"],
+    "notebooks": ["notebooks/*.ipynb"],
+    "exercises": ["exercises/*.ipynb"],
+    "solutions": ["solutions/*.ipynb"],
+    "reference": ["notebooks/glossary.*", "tools/site/api.md", "data/README.md", "benchmarks/README.md"],
+    "teachers": ["INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-TEXT.md"],
 }
 include_patterns = [root_doc + ".md", *(pattern for patterns in MENU.values() for pattern in patterns)]
 
 
 def menu(solutions: bool) -> str:
     """Return the menu in Sphinx' form. README.md itself stays free of it: GitHub would show it as code."""
-    text = "\n\n```{toctree}\n:hidden:\n\nSet-up and results <self>\n```"
-    for caption, patterns in MENU.items():
-        files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
-        pages = "\n".join(path.relative_to(ROOT).with_suffix("").as_posix() for path in files)
-        if pages and (solutions or caption != "Solutions"):
-            text += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```"
+    text = f"\n\n```{{toctree}}\n:hidden:\n\n{WORDS['menu.readme']} <self>\n```"
+    for name, patterns in MENU.items():
+        files = [path for pattern in patterns for path in sorted(SOURCE.glob(pattern))]
+        pages = "\n".join(path.relative_to(SOURCE).with_suffix("").as_posix() for path in files)
+        if pages and (solutions or name != "solutions"):
+            text += f"\n\n```{{toctree}}\n:hidden:\n:caption: {WORDS['menu.' + name]}\n\n{pages}\n```"
     return text
 
 
@@ -163,8 +170,30 @@ def modules() -> str:
 TO_SOLUTIONS = re.compile(r"\[([^]]+)\]\((?:\.\./)*solutions/[^)]*\)")
 
 
+# From a Korean page to one that is there in English only: "[text](../../CONTRIBUTING.md#place)".
+TO_ENGLISH = re.compile(r"\[([^]]+)\]\((\.\./[^)#\s]*)\.(?:md|ipynb)(#[^)\s]*)?\)")
+
+
+def lead_to_english(text: str, docname: str) -> str:
+    """Let links of a translated page that leave its folder lead to the English site around it."""
+    depth = docname.count("/") + 1
+
+    def led(match: re.Match) -> str:
+        if match[2].count("../") < depth:
+            return match[0]
+        return f"<a href='{match[2]}.html{match[3] or ''}'>{match[1]}</a>"
+
+    return TO_ENGLISH.sub(led, text)
+
+
 def adapt(app, docname: str, source: list[str]) -> None:
     """Change what a page says, where the site needs it otherwise than GitHub or JupyterLab."""
+    if docname.startswith("notebooks/") and docname.endswith("_welcome"):
+        notebook = nbformat.reads(source[0], as_version=4)  # the switch stands on every page of the site
+        notebook.cells[0].source = SWITCH.sub("", notebook.cells[0].source)
+        source[0] = nbformat.writes(notebook)
+    if LANGUAGE != "en":
+        source[0] = lead_to_english(source[0], docname)
     if not app.config.course_solutions:
         source[0] = TO_SOLUTIONS.sub(r"\1", source[0])
     if docname == root_doc:
@@ -184,7 +213,9 @@ def adapt(app, docname: str, source: list[str]) -> None:
         # A title of its own: the source has that of the exercise.
         notebook = nbformat.reads(source[0], as_version=4)
         first = notebook.cells[0]
-        first.source = re.sub(r"^# Exercises\b", "# Solutions", first.source)
+        first.source = re.sub(
+            rf"^# (?:Exercises\b|{WORDS['menu.exercises']})", f"# {WORDS['menu.solutions']}", first.source
+        )
         source[0] = nbformat.writes(notebook)
 
 
@@ -208,7 +239,7 @@ def configure(app, config) -> None:
         return
     if not config.course_solutions:
         config.exclude_patterns.append("solutions")
-    if config.course_public:
+    if config.course_public or LANGUAGE != "en":  # the words of the small program are English
         return
     from tools.site.predict import model_script
 
@@ -221,9 +252,11 @@ def configure(app, config) -> None:
 def home_page(app, pagename: str, templatename: str, context: dict, doctree) -> None:
     """Give the home page what it shows, and every page the way to it."""
     context["theme_logo_link"] = context["pathto"]("index")
+    context["words"] = WORDS
+    context["course_others"] = others(pagename)
     if pagename != "index" or app.builder.name != "html":
         return
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
     context |= {"notebooks": home.course_map(readme), "results_alt": home.results_alt(readme)}
     script = Path(app.config.course_model) if app.config.course_model else None
     context["predict_model"] = bool(script)
@@ -236,12 +269,24 @@ def home_page(app, pagename: str, templatename: str, context: dict, doctree) -> 
         context["example"] = home.example(nbformat.read(home.EXAMPLE, as_version=4))
 
 
+def others(pagename: str) -> list[tuple[str, str, str]]:
+    """Return (language, its name, address) of the same page in the other languages, or of their first page."""
+    up = "../" * pagename.count("/")
+    if LANGUAGE != "en":
+        return [("en", "English", f"{up}../{pagename}.html")]
+    found = []
+    for language, name in LANGUAGES.items():
+        there = any((ROOT / language / f"{pagename}{end}").is_file() for end in (".md", ".ipynb"))
+        found.append((language, name, f"{up}{language}/{pagename if there else 'index'}.html"))
+    return found
+
+
 def finish(app, problem: Exception | None) -> None:
     """Write the decks beside the pages that link to them."""
     if problem is None and app.builder.name == "html":
         from tools.slides.__main__ import write
 
-        write(Path(app.outdir, "slides"), home="../index.html")
+        write(Path(app.outdir, "slides"), home="../index.html", course=SOURCE / "notebooks")
 
 
 def setup(app) -> None:

@@ -28,7 +28,7 @@ def course_map(readme: str) -> list[dict[str, str]]:
 
 def results_alt(readme: str) -> str:
     """Return what README.md says about the picture of the results, for those who do not see it."""
-    match = re.search(r"!\[([^]]+)\]\(notebooks/figures/results\.svg\)", readme)
+    match = re.search(r"!\[([^]]+)\]\((?:\.\./)?notebooks/figures/results\.svg\)", readme)
     if not match:
         raise HomeError("README.md no longer shows notebooks/figures/results.svg: the home page does, too.")
     return match[1]

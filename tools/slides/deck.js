@@ -52,8 +52,8 @@ function halve(block) {
 const isCode = (block) => block.matches(".jp-InputArea-editor");
 const isOutput = (block) => block.matches(".jp-OutputArea-output");
 const isHeading = (block) => block.matches("h1, h2, h3");
-const isAnswer = (block) => block.matches("p") && block.textContent.startsWith("Answer:");
-const asks = (block) => !isCode(block) && block.textContent.includes("Predict before you run");
+const isAnswer = (block) => block.matches("p") && /^(Answer|정답):/.test(block.textContent);
+const asks = (block) => !isCode(block) && /Predict before you run|실행하기 전에 예측해/.test(block.textContent);
 
 // What it costs to begin a slide with a block: much where it belongs to the one above, nothing where the author did.
 function price(block, above) {
@@ -148,8 +148,9 @@ function titleSlide(stack, first) {
   const slide = document.createElement("section");
   slide.className = "title";
   const words = document.createElement("div");
-  words.innerHTML = '<p class="course">Neural recommenders</p>';
-  words.append(heading, ...first.filter((block) => block.matches("p") && block.textContent.startsWith("Time:")));
+  words.innerHTML = '<p class="course"></p>';
+  words.firstChild.textContent = document.querySelector("main").dataset.course;
+  words.append(heading, ...first.filter((block) => block.matches("p") && /^(Time|시간):/.test(block.textContent)));
   slide.append(words);
   if (drawing) slide.append(drawing.cloneNode(true));
   return slide;
