@@ -1,5 +1,7 @@
 """README.md says what is true: its table, its figure, its links, its commands."""
 
+import csv
+import math
 import re
 
 from benchmarks.table import results_table, splits_table
@@ -60,6 +62,19 @@ def test_course_map_lists_every_notebook_in_both_places():
         row = re.search(rf"^\| \[[^\]]+\]\(notebooks/{path.name}\) (\|.*)$", README, re.MULTILINE)
         assert row, f"{path.name} is not in the course map of README.md"
         assert row[1] in text, f"{path.name}: README.md and 00_welcome differ"
+
+
+def test_course_map_says_how_much_memory_was_measured():
+    """Rounded up to a tenth of a GB, from what `python -m tools.memory` wrote. 00 to 05 stay below 2 GB."""
+    with open(ROOT / "tests" / "ledger" / "memory.csv", encoding="utf-8", newline="") as file:
+        measured = {row["notebook"]: int(row["mb"]) for row in csv.DictReader(file)}
+    assert set(measured) == {path.stem for path in course_notebooks(ROOT / "notebooks")}
+    for name, mb in measured.items():
+        row = re.search(
+            rf"^\| \[[^\]]+\]\(notebooks/{name}\.ipynb\) .*\| ([\d.]+) GB \|$", README, re.MULTILINE
+        )
+        assert row and float(row[1]) == math.ceil(mb / 100) / 10, name
+        assert mb < 2000 or name[:2] > "05", name
 
 
 @pytest.mark.parametrize(("mark", "make"), [("benchmark", results_table), ("splits", splits_table)])
