@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from tools.course import EXERCISES, ROOT, SOLUTIONS, anchor
+from tools.course import EXERCISES, NOTEBOOKS, ROOT, SOLUTIONS, anchor
 from tools.languages import SWITCH, blocks
 from tools.languages.catalogs import known, read, sources
 from tools.languages.sources import translated_notebook, translated_page, translated_svg
@@ -45,7 +45,8 @@ def tree(language: str) -> dict[str, bytes]:
                 found[place] = links_of(text, place, language).encode()
             else:
                 found[place] = _notebook(path, place, translate, language)
-    for path in sorted((ROOT / "data" / "published").glob("*.*")):
+    # What notebooks read from ../data, and the style of live slides.
+    for path in [*sorted((ROOT / "data" / "published").glob("*.*")), NOTEBOOKS / "rise.css"]:
         found[path.relative_to(ROOT).as_posix()] = path.read_bytes()
     return found
 
