@@ -104,6 +104,8 @@ def test_code_and_outputs_are_the_same_bytes(path):
 def test_links_of_korean_pages_lead_somewhere():
     found = []
     for path in sorted((ROOT / "ko").rglob("*")):
+        if ".ipynb_checkpoints" in path.parts:  # JupyterLab's own copies
+            continue
         if path.suffix == ".ipynb":
             texts = [
                 cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
