@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.colab", description=__doc__)
     parser.add_argument("--address", default="", help="where course.zip will be, if not in the repository")
     parser.add_argument(
-        "--public", action="store_true", help="without the data, whose licence forbids to hand them on"
+        "--public", action="store_true", help="without the data, whose license forbids to hand them on"
     )
     parser.add_argument(
         "--buttons", action="store_true", help="write the buttons into README.md, and nothing else"
@@ -38,7 +38,7 @@ def _about_data(public: bool) -> str:
     if public:
         return "course.zip has no data: notebooks fetch them on Colab."
     return (
-        "course.zip has the data, whose licence forbids to hand them on without permission: put it where only "
+        "course.zip has the data, whose license forbids to hand them on without permission: put it where only "
         "your class can reach it, or make it with PUBLIC=yes."
     )
 
